@@ -1,0 +1,184 @@
+"""What stands between a file and trouble: limits before memory is taken, whole outputs or none."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from lowdose.errors import LimitError, MalformedFileError, OutputError, UnsupportedContentError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a file may ask for.
+
+    Parameters
+    ----------
+    pixels : int
+        Most pixels in one file, all frames together. Plain files are memory-mapped, so this
+        guards the disk and the clock more than memory.
+    decoded_bytes : int
+        Most bytes that a compressed file may decode to, whatever its size.
+    decoded_ratio : int
+        Most decoded bytes per stored byte, once more than `decoded_floor` bytes are claimed.
+        Real micrographs compress 1.2 to 4 times, masks some hundred times.
+    decoded_floor : int
+        Decoded size below which no ratio is asked about.
+    """
+
+    pixels: int = 1 << 37
+    decoded_bytes: int = 16 << 30
+    decoded_ratio: int = 100
+    decoded_floor: int = 256 << 20
+
+
+def check_stored(
+    path: Path, shape: tuple[int, ...], dtype: DTypeLike, offset: int, limits: Limits
+) -> None:
+    """Refuse a file whose uncompressed pixels would not fit into it, before they are allocated.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shape, dtype : tuple of int, dtype
+        What its header claims.
+    offset : int
+        Byte at which the pixels start.
+    limits : Limits
+        Bound on the pixel count.
+
+    Raises
+    ------
+    MalformedFileError
+        If a length is not positive, or the file is shorter than its header claims.
+    LimitError
+        If there are more pixels than allowed.
+    """
+    count = check_shape(path, shape, limits)
+    expected = offset + count * np.dtype(dtype).itemsize
+    found = path.stat().st_size
+    if found < expected:
+        raise MalformedFileError(
+            path,
+            f"cut short: the header promises {_words(shape)} {np.dtype(dtype)} pixels, "
+            f"{expected} bytes in all, and the file has {found}. Copy it again from the source.",
+        )
+
+
+def check_decoded(
+    path: Path, shape: tuple[int, ...], dtype: DTypeLike, stored: int, limits: Limits
+) -> None:
+    """Refuse a compressed file that claims to decode to more than is plausible.
+
+    Parameters
+    ----------
+    path, shape, dtype, limits
+        As in `check_stored`.
+    stored : int
+        Bytes of the compressed data.
+
+    Raises
+    ------
+    MalformedFileError
+        If a length is not positive.
+    LimitError
+        If the decoded pixels pass a limit.
+    """
+    decoded = check_shape(path, shape, limits) * np.dtype(dtype).itemsize
+    ratio = decoded / max(stored, 1)
+    if decoded > limits.decoded_bytes or (
+        decoded > limits.decoded_floor and ratio > limits.decoded_ratio
+    ):
+        raise LimitError(
+            path,
+            f"{stored} compressed bytes claim to hold {_words(shape)} {np.dtype(dtype)} pixels "
+            f"({decoded / 1e9:.1f} GB, {ratio:.0f} times as much); refused as implausible. "
+            "Decompress it yourself if you trust it.",
+        )
+
+
+def check_shape(path: Path, shape: tuple[int, ...], limits: Limits) -> int:
+    """Return the pixel count of `shape`; refuse empty and excessive ones."""
+    if not shape or any(length <= 0 for length in shape):
+        raise MalformedFileError(path, f"holds no image: its header claims {_words(shape)} pixels.")
+    count = math.prod(shape)
+    if count > limits.pixels:
+        raise LimitError(
+            path,
+            f"claims {_words(shape)} pixels, more than the limit of {limits.pixels}. "
+            "If that is right, cut it into smaller files.",
+        )
+    return count
+
+
+def check_values(path: Path, pixels: NDArray[np.generic]) -> None:
+    """Refuse pixels that are not finite, reading them a few rows at a time.
+
+    Raises
+    ------
+    UnsupportedContentError
+        If a pixel is NaN or infinite; says how many.
+    """
+    if pixels.dtype.kind != "f":
+        return
+    rows = pixels.reshape(-1, pixels.shape[-1])
+    step = max(1, (4 << 20) // rows.shape[1])
+    bad = sum(
+        int(np.count_nonzero(~np.isfinite(rows[start : start + step])))
+        for start in range(0, rows.shape[0], step)
+    )
+    if bad:
+        raise UnsupportedContentError(
+            path,
+            f"{bad} of {pixels.size} pixels are NaN or infinite. Mask or fill them first, "
+            "or pass --nonfinite fill to put the median of their frame in their place.",
+        )
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; put it in place on success, leave nothing otherwise.
+
+    The file is flushed to disk before it takes its name, so a crash or ``kill -9`` at any
+    moment leaves either the old file or the new one.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as err:
+        raise OutputError(f"{path}: cannot be written ({err.strerror or err}).") from err
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, where the system lets a folder be opened."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(length) for length in shape)
