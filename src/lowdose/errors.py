@@ -14,6 +14,9 @@
     ├── ConfigError                 a setting, file or combination of options makes no sense
     └── NoiseModelError             the image and the noise it is said to hold contradict each other
 
+    UserWarning
+    └── LowdoseWarning              the file is odd but readable; once for each file
+
 A message says what was wrong, what was found, what was expected and what to do next.
 """
 
@@ -75,3 +78,20 @@ class ConfigError(LowdoseError):
 
 class NoiseModelError(LowdoseError):
     """A noise model is impossible, or contradicts the image it is applied to."""
+
+
+class LowdoseWarning(UserWarning):
+    """A file is odd, yet was read.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file; the message begins with it.
+    problem : str
+        What is odd and what was made of it, as the rest of the sentence.
+    """
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        self.path = Path(path)
+        self.problem = problem
+        super().__init__(f"{path}: {problem}")
