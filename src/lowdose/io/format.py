@@ -30,9 +30,9 @@ class Format:
         The whole reader but for the check for NaN. It raises `InputError` for what it can
         name; `formats.read` wraps the rest, and gathers warnings into one `LowdoseWarning`.
     write : callable or None
-        Writes to exactly the path it is given, whatever that path is called. Raises
-        `OutputError` for content the format cannot hold, OSError for a full disk.
-        None: read only.
+        Writes to exactly the path it is given, a temporary one. Raises `OutputError` for
+        content the format cannot hold, without a path: `formats.write` puts the user's in
+        front. A full disk is an OSError. None: read only.
     """
 
     name: str

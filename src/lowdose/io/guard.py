@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -75,7 +76,13 @@ def check_stored(
 
 
 def check_decoded(
-    path: Path, shape: tuple[int, ...], dtype: DTypeLike, stored: int, limits: Limits
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    stored: int,
+    limits: Limits,
+    *,
+    header: int = 0,
 ) -> None:
     """Refuse a compressed file that claims to decode to more than is plausible.
 
@@ -85,6 +92,8 @@ def check_decoded(
         As in `check_stored`.
     stored : int
         Bytes of the compressed data.
+    header : int
+        Bytes that are compressed together with the pixels.
 
     Raises
     ------
@@ -93,7 +102,7 @@ def check_decoded(
     LimitError
         If the decoded pixels pass a limit.
     """
-    decoded = check_shape(path, shape, limits) * np.dtype(dtype).itemsize
+    decoded = header + check_shape(path, shape, limits) * np.dtype(dtype).itemsize
     ratio = decoded / max(stored, 1)
     if decoded > limits.decoded_bytes or (
         decoded > limits.decoded_floor and ratio > limits.decoded_ratio
@@ -120,7 +129,7 @@ def check_shape(path: Path, shape: tuple[int, ...], limits: Limits) -> int:
     return count
 
 
-def check_values(path: Path, pixels: NDArray[np.generic]) -> None:
+def check_values(path: Path, pixels: NDArray[Any]) -> None:
     """Refuse pixels that are not finite, reading them a few rows at a time.
 
     Raises
@@ -130,18 +139,21 @@ def check_values(path: Path, pixels: NDArray[np.generic]) -> None:
     """
     if pixels.dtype.kind != "f":
         return
-    rows = pixels.reshape(-1, pixels.shape[-1])
-    step = max(1, (4 << 20) // rows.shape[1])
-    bad = sum(
-        int(np.count_nonzero(~np.isfinite(rows[start : start + step])))
-        for start in range(0, rows.shape[0], step)
-    )
+    bad = sum(int(np.count_nonzero(~np.isfinite(rows))) for rows in row_blocks(pixels))
     if bad:
         raise UnsupportedContentError(
             path,
             f"{bad} of {pixels.size} pixels are NaN or infinite. Mask or fill them first, "
             "or pass --nonfinite fill to put the median of their frame in their place.",
         )
+
+
+def row_blocks(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield `pixels`, shape (H, W) or (N, H, W), in order as runs of rows of a few megabytes."""
+    step = max(1, (1 << 20) // pixels.shape[-1])
+    for frame in pixels if pixels.ndim == 3 else (pixels,):
+        for start in range(0, frame.shape[0], step):
+            yield frame[start : start + step]
 
 
 @contextlib.contextmanager
