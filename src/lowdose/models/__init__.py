@@ -1,1 +1,1 @@
-
+"""Networks in their papers' words; `catalog` names them."""

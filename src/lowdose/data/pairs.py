@@ -1,0 +1,191 @@
+"""Noisy and clean pairs: augmented truths, a dose law, and a drawn exposure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from lowdose.data.truths import Truth, TruthSet
+from lowdose.errors import ConfigError
+from lowdose.physics.noise import detect
+
+
+@dataclass(frozen=True)
+class DoseLaw:
+    """How the expected electrons at the brightest pixel are drawn.
+
+    Three laws are mixed: the paper's low dose, ``25 + Exponential(75)``; ordinary doses,
+    log-uniform over `ordinary`; and any dose at all, log-uniform over `wide`.
+
+    Parameters
+    ----------
+    low_share, ordinary_share : float
+        Shares of the first two laws; the rest is `wide`.
+    ordinary, wide : (float, float)
+        Ranges in electrons per pixel.
+    """
+
+    low_share: float = 0.4
+    ordinary_share: float = 0.3
+    ordinary: tuple[float, float] = (100.0, 2500.0)
+    wide: tuple[float, float] = (1.0, 1e5)
+
+    def __post_init__(self) -> None:
+        shares = self.low_share, self.ordinary_share
+        if min(shares) < 0 or sum(shares) > 1:
+            raise ConfigError(f"dose shares are {shares}; expected each >= 0 and at most 1 in all")
+        for low, high in (self.ordinary, self.wide):
+            if not 0 < low <= high:
+                raise ConfigError(f"dose range is ({low}, {high}); expected 0 < low <= high")
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw expected electrons at the brightest pixel."""
+        choice = rng.random()
+        if choice < self.low_share:
+            return float(25 + rng.exponential(75))
+        is_ordinary = choice < self.low_share + self.ordinary_share
+        low, high = self.ordinary if is_ordinary else self.wide
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Shares of crops that are changed, each independently of the others.
+
+    Parameters
+    ----------
+    shrink : float
+        Sampled down by a factor of 1 to 2.
+    invert : float
+        Contrast inverted.
+    curve : float
+        Raised to a power between 1/2 and 2.
+    pedestal : float
+        Lifted, so that the darkest pixel has up to 0.9 of the brightest one's intensity: the
+        contrast of bright-field and cryo-EM images.
+    readout : float
+        Given Gaussian readout noise of 0.3 to 10 electrons.
+    misjudged : float
+        Denoised as if the gain were another, with a spread of 10 %, as estimates are.
+    """
+
+    shrink: float = 0.4
+    invert: float = 0.2
+    curve: float = 0.3
+    pedestal: float = 0.3
+    readout: float = 0.15
+    misjudged: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, share in vars(self).items():
+            if not 0 <= share <= 1:
+                raise ConfigError(f"augmentation {name} is {share}; expected a share from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Exposures with their truths, all in electrons.
+
+    Parameters
+    ----------
+    noisy, clean : Tensor, shape (B, 1, H, W)
+        Recorded and expected electrons per pixel.
+    readout_std : Tensor, shape (B,)
+        Readout noise in electrons.
+    shift, widen : Tensor, shape (B,)
+        What is done to the scaling of a crop, in spans and as a factor: a crop rarely has the
+        range of the whole image it stands for.
+    """
+
+    noisy: Tensor
+    clean: Tensor
+    readout_std: Tensor
+    shift: Tensor
+    widen: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch(*(tensor.to(device) for tensor in vars(self).values()))
+
+
+class PairSource:
+    """Draws training batches; the same seed and step give the same batch, in any order.
+
+    Parameters
+    ----------
+    truths : TruthSet
+        Clean images.
+    patch : int
+        Side of the crops in pixels.
+    dose : DoseLaw
+        Electrons at the brightest pixel.
+    augmentation : Augmentation
+        Shares of crops that are changed.
+    seed : int
+        Start of every random number.
+    """
+
+    def __init__(
+        self,
+        truths: TruthSet,
+        *,
+        patch: int,
+        dose: DoseLaw,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self.truths, self.patch, self.dose = truths, patch, dose
+        self.augmentation, self.seed = augmentation, seed
+
+    def batch(self, step: int, samples: range) -> Batch:
+        """Draw the given samples of a step's global batch.
+
+        Several processes that share a batch each ask for their own range.
+        """
+        drawn = [self._sample(step, sample) for sample in samples]
+        noisy, clean, facts = zip(*drawn, strict=True)
+        return Batch(torch.stack(noisy), torch.stack(clean), *torch.tensor(facts).T)
+
+    def _sample(self, step: int, sample: int) -> tuple[Tensor, Tensor, tuple[float, ...]]:
+        rng = np.random.default_rng((self.seed, step, sample))
+        share = self.augmentation
+        truth = self._truth(self.truths.draw(rng), rng)
+        if rng.random() < share.invert:
+            truth = 1 - truth
+        if rng.random() < share.curve:
+            truth = truth ** float(2 ** rng.uniform(-1, 1))
+        if rng.random() < share.pedestal:
+            pedestal = float(rng.uniform(0, 0.9))
+            truth = pedestal + (1 - pedestal) * truth
+        electrons = truth * self.dose.draw(rng)
+        readout = float(np.exp(rng.uniform(np.log(0.3), np.log(10))))
+        readout *= float(rng.random() < share.readout)
+        gain = float(np.exp(rng.normal(0, 0.1))) if rng.random() < share.misjudged else 1.0
+        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        noisy = detect(electrons, readout_std=readout, rng=torch_rng)
+        shift, widen = float(rng.uniform(-0.2, 0.2)), float(2 ** rng.uniform(0, 1))
+        return noisy / gain, electrons / gain, (readout / gain, shift, widen)
+
+    def _truth(self, truth: Truth, rng: np.random.Generator) -> Tensor:
+        """Cut, shrink, flip and turn a crop; shape (1, patch, patch), in [0, 1]."""
+        height, width = truth.pixels.shape
+        factor = rng.uniform(1, 2) if rng.random() < self.augmentation.shrink else 1.0
+        side = min(round(self.patch * factor), height, width)
+        top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+        crop = torch.from_numpy(_turn(truth.crop(top, left, side, side), rng))[None, None]
+        if side != self.patch:
+            crop = F.interpolate(
+                crop, (self.patch, self.patch), mode="bilinear", antialias=True, align_corners=False
+            )
+        return crop[0].clamp(0, 1)  # rounding must not make a rate negative
+
+
+def _turn(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """One of the eight flips and rotations by right angles."""
+    turned = np.rot90(crop, rng.integers(4))
+    return np.ascontiguousarray(turned[::-1] if rng.random() < 0.5 else turned)

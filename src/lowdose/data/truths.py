@@ -1,0 +1,148 @@
+"""Clean micrographs held in memory, grouped by specimen, and how crops of them are drawn."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowdose.errors import ConfigError, InputError
+from lowdose.io import FORMATS, read
+
+# Files that hold several crops of one specimen are named SPECIMEN__NUMBER.suffix.
+_GROUP = re.compile(r"(.+?)__\d+")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One clean image as stored, with what scales it to [0, 1].
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W)
+        In the data type of the file, to keep memory small.
+    low, high : float
+        Its smallest and largest pixel; different.
+    name : str
+        File name, with the frame number where it is one of several.
+    group : str
+        Specimen; groups, not files, are drawn with similar frequency.
+    """
+
+    pixels: NDArray[Any]
+    low: float
+    high: float
+    name: str
+    group: str
+
+    def crop(self, top: int, left: int, height: int, width: int) -> NDArray[np.float32]:
+        """Return the crop scaled by the extremes of the whole image, shape (height, width)."""
+        window = self.pixels[top : top + height, left : left + width].astype(np.float32)
+        scaled: NDArray[np.float32] = (window - np.float32(self.low)) / np.float32(
+            self.high - self.low
+        )
+        return scaled
+
+
+class TruthSet:
+    """Clean images to draw training crops from.
+
+    A group of n images is drawn with a probability proportional to the square root of n: large
+    groups do not drown small ones, and single images are not seen over and over.
+
+    Parameters
+    ----------
+    truths : sequence of Truth
+        At least one.
+    """
+
+    def __init__(self, truths: Sequence[Truth]) -> None:
+        if not truths:
+            raise ConfigError("there is no micrograph to train on")
+        groups: dict[str, list[Truth]] = defaultdict(list)
+        for truth in truths:
+            groups[truth.group].append(truth)
+        self.truths = list(truths)
+        self._groups = list(groups.values())
+        weights = np.sqrt([len(members) for members in self._groups])
+        self._edges = np.cumsum(weights / weights.sum())
+
+    def __len__(self) -> int:
+        return len(self.truths)
+
+    def draw(self, rng: np.random.Generator) -> Truth:
+        """Draw an image."""
+        place = int(np.searchsorted(self._edges, rng.random(), side="right"))
+        members = self._groups[min(place, len(self._groups) - 1)]
+        return members[rng.integers(len(members))]
+
+
+def load_truths(
+    folders: Iterable[Path | str],
+    *,
+    least_side: int = 1,
+    progress: Callable[[Path], None] = lambda path: None,
+) -> list[Truth]:
+    """Read every micrograph of some folders, and of the folders inside them.
+
+    Parameters
+    ----------
+    folders : iterable of Path or str
+        Folders, or single files.
+    least_side : int
+        Images with a shorter side are refused: no crop could be cut from them.
+    progress : callable
+        Told each file before it is read.
+
+    Returns
+    -------
+    list of Truth
+        In the order of their paths; each frame of a stack counts as an image.
+
+    Raises
+    ------
+    ConfigError
+        If a folder does not exist or holds no micrograph.
+    InputError
+        If a file cannot be read, is too small, or is constant.
+    """
+    return [truth for path in _files(folders) for truth in _load(path, least_side, progress)]
+
+
+def _load(path: Path, least_side: int, progress: Callable[[Path], None]) -> Iterable[Truth]:
+    progress(path)
+    micrograph = read(path)
+    if min(micrograph.shape[-2:]) < least_side:
+        height, width = micrograph.shape[-2:]
+        raise InputError(path, f"is {height} x {width} px; crops of {least_side} px are wanted.")
+    match = _GROUP.match(path.stem)
+    group = match[1] if match else str(path.parent)
+    for index, frame in enumerate(micrograph.frames()):
+        pixels = np.array(frame)
+        low, high = float(pixels.min()), float(pixels.max())
+        if low == high:
+            raise InputError(path, f"is constant (every pixel is {low:g}): no truth to learn from.")
+        name = f"{path.name}[{index}]" if micrograph.is_stack else path.name
+        yield Truth(pixels, low, high, name, group)
+
+
+def _files(folders: Iterable[Path | str]) -> list[Path]:
+    suffixes = {suffix for format_ in FORMATS for suffix in format_.suffixes}
+    files: list[Path] = []
+    for folder in map(Path, folders):
+        if folder.is_file():
+            files.append(folder)
+            continue
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: no such folder of micrographs")
+        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes)
+        if not found:
+            raise ConfigError(f"{folder}: holds no file with a suffix of a micrograph")
+        files += found
+    return files

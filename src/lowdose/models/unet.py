@@ -1,0 +1,136 @@
+"""The compact U-Net for every day: dense 3×3 convolutions on a pixel-unshuffled image."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+# The network never moves a pixel by more than this many noise deviations.
+MOST_DEVIATIONS = 6.0
+# Noise levels below bf16's resolution of the image (8 bits) cannot be seen, so must fade.
+FADE_LEVEL = 2.0**-8
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions around a ReLU, added to their input; starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return x + self.second(F.relu(self.first(x)))
+
+
+class UNet(nn.Module):
+    r"""Predict the noise of a variance-stabilised micrograph, in its own deviations.
+
+    The image :math:`u = (z - c) / R` and its noise level :math:`\ell = 1 / R` go through a
+    U-Net :math:`f` without biases or normalisation layers, so that :math:`f` scales with its
+    input, and come out as
+
+    .. math:: \hat n = f(u, \ell) \, \frac{\ell}{\ell^2 + \ell_0^2}
+
+    clipped to ±6. For :math:`\ell \gg \ell_0` that is :math:`f / \ell`, which does not depend
+    on the scaling `R` at all; as the noise vanishes it fades to zero, whatever the weights are.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Channels at 1/s, 1/2s, 1/4s, ... of the resolution, s = `unshuffle`.
+    depths : sequence of int
+        Residual blocks per level, on the way down and again on the way up; at the last level once.
+    unshuffle : int
+        Side of the pixel blocks that become channels at the input.
+
+    Notes
+    -----
+    The first and the last convolution stay in float32 whatever the body runs in: the first takes
+    differences of neighbouring pixels, where eight bits would drown the noise.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (32, 64, 128, 192),
+        depths: Sequence[int] = (1, 1, 1, 2),
+        unshuffle: int = 2,
+    ) -> None:
+        super().__init__()
+        if len(widths) != len(depths) or not widths:
+            raise ValueError(f"{len(widths)} widths and {len(depths)} depths; expected as many")
+        self.unshuffle = unshuffle
+        self.head = nn.Conv2d(unshuffle**2 + 1, widths[0], 3, padding=1, bias=False)
+        pairs = list(itertools.pairwise(widths))
+        self.down_blocks = nn.ModuleList(map(_blocks, widths, depths))
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2, bias=False) for a, b in pairs)
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose2d(b, a, 2, stride=2, bias=False) for a, b in pairs
+        )
+        self.up_blocks = nn.ModuleList(map(_blocks, widths[:-1], depths))
+        self.tail = nn.Conv2d(widths[0], unshuffle**2, 3, padding=1, bias=False)
+        nn.init.zeros_(self.tail.weight)  # an untrained network leaves images alone
+
+    @property
+    def stride(self) -> int:
+        """Height and width of an input must be multiples of this."""
+        return int(self.unshuffle * 2 ** len(self.downs))
+
+    def forward(self, image: Tensor, level: Tensor) -> Tensor:
+        """Predict the noise.
+
+        Parameters
+        ----------
+        image : Tensor, shape (B, 1, H, W), float32
+            Stabilised pixels, shifted and scaled to about [-0.5, 0.5]; sides are multiples of
+            `stride`.
+        level : Tensor, shape (B,), float32
+            Deviation of the noise in the scale of `image`.
+
+        Returns
+        -------
+        Tensor, shape (B, 1, H, W), float32
+            Noise in units of its deviation, within ±6.
+
+        Raises
+        ------
+        ValueError
+            If a side is not a multiple of the stride.
+        """
+        if image.shape[-2] % self.stride or image.shape[-1] % self.stride:
+            raise ValueError(
+                f"image is {image.shape[-2]} x {image.shape[-1]} px; this network needs sides "
+                f"that are multiples of {self.stride}"
+            )
+        level = level.view(-1, 1, 1, 1)
+        x = F.pixel_unshuffle(image, self.unshuffle)
+        x = torch.cat([x, level.expand(-1, 1, *x.shape[-2:])], dim=1)
+        with torch.autocast(image.device.type, enabled=False):
+            x = self.head(x.contiguous(memory_format=torch.channels_last))
+        x = self._body(x.to(self.up_blocks[0][0].first.weight.dtype))
+        with torch.autocast(image.device.type, enabled=False):
+            noise = F.pixel_shuffle(self.tail(x.float()), self.unshuffle)
+        noise = noise * (level / (level**2 + FADE_LEVEL**2))
+        return noise.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
+
+    def _body(self, x: Tensor) -> Tensor:
+        skips = []
+        for blocks, down in zip(self.down_blocks, self.downs, strict=False):
+            x = blocks(x)
+            skips.append(x)
+            x = down(x)
+        x = self.down_blocks[-1](x)
+        for up, blocks in zip(reversed(self.ups), reversed(self.up_blocks), strict=True):
+            x = blocks(up(x) + skips.pop())
+        return x
+
+
+def _blocks(width: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))

@@ -1,0 +1,171 @@
+"""A training run as one frozen record, read from TOML and checked once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lowdose.data.pairs import Augmentation, DoseLaw
+from lowdose.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network is trained, see ``lowdose models``."""
+
+    name: str = "unet"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the truths are, and how many crops of which size make a step.
+
+    Paths are relative to the configuration file. `batch` counts the crops of all processes
+    together. Validation takes the middle `validation_patch` pixels of each image.
+    """
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    patch: int = 160
+    batch: int = 8
+    validation_patch: int = 256
+    validation_doses: tuple[float, ...] = (50.0, 500.0, 50000.0)
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ConfigError("[data] train names no folder of micrographs")
+        if self.patch < 16 or self.batch < 1:
+            raise ConfigError(
+                f"[data] patch is {self.patch} and batch {self.batch}; expected at least 16 and 1"
+            )
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """AdamW with warm-up, half a cosine, clipped gradients and averaged weights."""
+
+    steps: int = 60_000
+    learning_rate: float = 1e-3
+    warmup: int = 500
+    weight_decay: float = 1e-3
+    gradient_norm: float = 2.0
+    average: float = 0.9995
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 < self.learning_rate < 1 or not 0 <= self.average < 1:
+            raise ConfigError(
+                f"[optimiser] steps {self.steps}, learning_rate {self.learning_rate}, average "
+                f"{self.average}; expected at least 1, within (0, 1), within [0, 1)"
+            )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How the run goes about it."""
+
+    precision: Literal["bf16", "float32"] = "bf16"
+    validate_every: int = 1000
+    log_every: int = 50
+    checkpoint_minutes: float = 3.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a training run does.
+
+    Examples
+    --------
+    >>> parse_config({"data": {"train": ["crops"], "batch": 4}}).data.batch
+    4
+    >>> parse_config({"data": {"train": ["crops"], "bacth": 4}})
+    Traceback (most recent call last):
+    lowdose.errors.ConfigError: [data] has no setting 'bacth'; it has: train, validation, patch, \
+batch, validation_patch, validation_doses
+    """
+
+    data: DataConfig
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    dose: DoseLaw = field(default_factory=DoseLaw)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    seed: int = 1
+
+    def as_json(self) -> str:
+        """Every setting, defaults included, in one line."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a configuration; folders in it become relative to where it lies.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is no TOML, or has a setting that makes no sense.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path}: cannot be read ({err}).") from err
+    except tomllib.TOMLDecodeError as err:
+        raise ConfigError(f"{path}: is no TOML file ({err}).") from err
+    try:
+        config = parse_config(table)
+    except ConfigError as err:
+        raise ConfigError(f"{path}: {err}") from err
+    data = dataclasses.replace(
+        config.data,
+        train=tuple(str(path.parent / folder) for folder in config.data.train),
+        validation=tuple(str(path.parent / folder) for folder in config.data.validation),
+    )
+    return dataclasses.replace(config, data=data)
+
+
+def parse_config(table: Mapping[str, Any]) -> TrainConfig:
+    """Build the record from a nested mapping; unknown and ill-typed settings are refused."""
+    return typing.cast(TrainConfig, _build(TrainConfig, table, "the top level"))
+
+
+def _build(cls: type, table: Any, where: str) -> Any:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where} is {table!r}; expected a table of settings")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for name in table:
+        if name not in fields:
+            raise ConfigError(f"{where} has no setting {name!r}; it has: {', '.join(fields)}")
+    for name, f in fields.items():
+        required = f.default is f.default_factory is dataclasses.MISSING
+        if required and name not in table:
+            raise ConfigError(f"{where} lacks [{name}]")
+    return cls(**{name: _convert(hints[name], value, name, where) for name, value in table.items()})
+
+
+def _convert(hint: Any, value: Any, name: str, where: str) -> Any:
+    """Check one value against its annotation; lists become tuples, whole numbers floats."""
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, f"[{name}]")
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and isinstance(value, list):
+        inner = args[:1] * len(value) if args[-1] is Ellipsis else args
+        if len(inner) == len(value):
+            return tuple(_convert(h, v, name, where) for h, v in zip(inner, value, strict=True))
+    elif origin is Literal and value in args:
+        return value
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and isinstance(value, hint) and type(value) is not bool:
+        return value
+    elif origin is not None and isinstance(value, Mapping):
+        return dict(value)
+    expected = hint if isinstance(hint, types.GenericAlias) or origin else hint.__name__
+    raise ConfigError(f"{where}: {name} is {value!r}; expected {expected}")

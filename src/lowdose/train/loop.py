@@ -1,0 +1,301 @@
+"""The training loop: kill it at any moment, start it again, and it ends with the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lowdose.checkpoint import Record, save_weights
+from lowdose.data.pairs import Batch, PairSource
+from lowdose.data.truths import TruthSet, load_truths
+from lowdose.errors import ConfigError
+from lowdose.io.guard import whole_file
+from lowdose.models.catalog import build
+from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling
+from lowdose.train.config import TrainConfig
+from lowdose.train.loss import noise_unit_loss
+from lowdose.train.schedule import warmup_cosine
+from lowdose.train.validate import ValidationSet
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of the processes that train together."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    def share(self, batch: int) -> range:
+        """Return the samples of a global batch that fall to this process."""
+        return range(self.rank, batch, self.world)
+
+
+class Trainer:
+    """One run in one folder.
+
+    The folder holds ``state.safetensors`` (weights, averages, optimizer, step), ``log.jsonl``
+    and, from the first validation on, ``weights.safetensors`` with its record: the averaged
+    weights, ready for ``lowdose denoise --model``.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The whole run.
+    folder : Path
+        Made if absent; a state in it is resumed.
+    process : Process
+        Rank and device.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds the state of another configuration, or the batch does not divide.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, process: Process) -> None:
+        if config.data.batch % process.world:
+            raise ConfigError(
+                f"[data] batch is {config.data.batch} for {process.world} processes; "
+                "expected a multiple"
+            )
+        self.config, self.folder, self.process = config, folder, process
+        torch.manual_seed(config.seed)
+        self.network = build(config.network.name, config.network.options)
+        self.network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), weight_decay=config.optimiser.weight_decay
+        )
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+
+    def run(self, report: Report, *, until: int | None = None) -> None:
+        """Train to the end of the run, or until a step.
+
+        Parameters
+        ----------
+        report : callable
+            Told ``{"step", "loss", "seconds_per_step", ...}`` now and then; validation adds
+            its figures.
+        until : int, optional
+            Stop (with a checkpoint) before this step.
+        """
+        config = self.config
+        source = PairSource(
+            TruthSet(load_truths(config.data.train, least_side=config.data.patch)),
+            patch=config.data.patch,
+            dose=config.dose,
+            augmentation=config.augmentation,
+            seed=config.seed,
+        )
+        validation = ValidationSet(config.data) if self.process.rank == 0 else None
+        wrapped = DistributedDataParallel(self.network) if self.process.world > 1 else self.network
+        last = min(until or config.optimiser.steps, config.optimiser.steps)
+        saved, logged, losses = time.monotonic(), time.monotonic(), []
+        for batch in self._batches(source, last):
+            losses.append(self._train_step(wrapped, batch))
+            at_end = self.step == last
+            if self.step % config.run.log_every == 0 or at_end:
+                now = time.monotonic()
+                pace = (now - logged) / len(losses)
+                self._log(report, loss=torch.stack(losses).mean().item(), seconds_per_step=pace)
+                logged, losses = now, []
+            if validation and (self.step % config.run.validate_every == 0 or at_end):
+                self._log(report, **validation.score(self.averaged_network()))
+                self._export()
+                logged = time.monotonic()
+            if at_end or time.monotonic() - saved > 60 * config.run.checkpoint_minutes:
+                self._save()
+                saved = time.monotonic()
+
+    def averaged_network(self) -> nn.Module:
+        """Return a copy of the network with the averaged weights."""
+        network = build(self.config.network.name, self.config.network.options)
+        network.load_state_dict(self.average)
+        network.to(self.process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.eval()
+
+    def _batches(self, source: PairSource, last: int) -> Iterator[Batch]:
+        """Draw each batch in a second thread while the network is busy with the one before."""
+        samples = self.process.share(self.config.data.batch)
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(source.batch, self.step, samples)
+            while self.step < last:
+                batch = ahead.result()
+                ahead = pool.submit(source.batch, self.step + 1, samples)
+                yield batch
+
+    def _train_step(self, network: nn.Module, batch: Batch) -> Tensor:
+        config, device = self.config.optimiser, self.process.device
+        factor = warmup_cosine(self.step, steps=config.steps, warmup=config.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * factor
+        batch = batch.to(device)
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"
+        ):
+            estimate = estimate_electrons(
+                network, batch.noisy, batch.readout_std, _jittered_scaling(batch)
+            )
+            loss = noise_unit_loss(estimate, batch.clean, batch.readout_std).mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
+        self.optimiser.step()
+        self.step += 1
+        self._update_average()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # Young averages forget faster, so that the random start is soon gone.
+        decay = min(self.config.optimiser.average, (1 + self.step) / (10 + self.step))
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def _log(self, report: Report, **figures: Any) -> None:
+        if self.process.rank == 0:
+            entry = {"step": self.step, **figures}
+            with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+            report(entry)
+
+    def _export(self) -> None:
+        record = Record(
+            name=self.folder.name,
+            network=self.config.network.name,
+            options=self.config.network.options,
+            training={"step": self.step, "config": json.loads(self.config.as_json())},
+        )
+        save_weights(self.folder / "weights.safetensors", self.average, record)
+
+    @property
+    def _state_path(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    def _save(self) -> None:
+        if self.process.rank != 0:
+            return
+        tensors = {f"network/{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average/{k}": v for k, v in self.average.items()}
+        names = [name for name, _ in self.network.named_parameters()]
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{names[index]}/{k}": v for k, v in moments.items()}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        facts = {"step": str(self.step), "config": self.config.as_json()}
+        with whole_file(self._state_path) as part:
+            save_file(tensors, part, metadata=facts)
+
+    def _resume(self) -> None:
+        if not self._state_path.exists():
+            return
+        try:
+            with safe_open(self._state_path, "pt", device=str(self.process.device)) as file:
+                facts = file.metadata()
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except SafetensorError as err:
+            raise ConfigError(f"{self._state_path}: cannot be resumed ({err}).") from err
+        if facts["config"] != self.config.as_json():
+            raise ConfigError(
+                f"{self.folder} holds a run of another configuration. Name another folder, or "
+                "remove this one."
+            )
+        self.network.load_state_dict(_under("network/", tensors))
+        for key, value in _under("average/", tensors).items():
+            self.average[key].copy_(value)
+        self._restore_optimiser(_under("optimiser/", tensors))
+        self.step = int(facts["step"])
+        self._forget_log_after(self.step)
+
+    def _restore_optimiser(self, tensors: Mapping[str, Tensor]) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for index, (name, _) in enumerate(self.network.named_parameters()):
+            moments = _under(f"{name}/", tensors)
+            if moments:
+                state[index] = moments
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+    def _forget_log_after(self, step: int) -> None:
+        path = self.folder / "log.jsonl"
+        if path.exists() and self.process.rank == 0:
+            lines = path.read_text("utf-8").splitlines()
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+
+
+def train(
+    config: TrainConfig,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    report: Report = lambda entry: None,
+    until: int | None = None,
+) -> None:
+    """Train a network, alone or as one of the processes that ``torchrun`` started.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The whole run.
+    folder : Path
+        For checkpoints, log and weights; a run in it goes on where it stopped.
+    device : str
+        ``"cpu"``, ``"cuda"`` (each process takes its own) or ``"mps"``.
+    report : callable
+        Told how it goes.
+    until : int, optional
+        Stop before this step.
+
+    Raises
+    ------
+    ConfigError
+        If configuration, data or folder do not fit together.
+    """
+    with _process(device) as process:
+        Trainer(config, folder, process).run(report, until=until)
+
+
+@contextmanager
+def _process(device: str) -> Iterator[Process]:
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Process(0, 1, torch.device(device))
+        return
+    local = int(os.environ["LOCAL_RANK"])
+    place = torch.device(device, local) if device == "cuda" else torch.device(device)
+    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    try:
+        yield Process(dist.get_rank(), world, place)
+    finally:
+        dist.destroy_process_group()
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _jittered_scaling(batch: Batch) -> Scaling:
+    scaling = fit_scaling(batch.noisy[..., ::2, ::2], batch.readout_std)
+    return Scaling(scaling.centre + batch.shift * scaling.span, scaling.span * batch.widen)

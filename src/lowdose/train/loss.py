@@ -1,0 +1,32 @@
+"""What training minimises."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def noise_unit_loss(estimate: Tensor, clean: Tensor, readout_std: Tensor) -> Tensor:
+    """Squared error in units of the noise, one number per image.
+
+    Half of it is the squared error of the image over the mean variance of its noise, which is
+    what mean squared error in counts rewards; half weighs each pixel by its own variance, so
+    that the dark parts of an image count as well. An image left alone scores about 1 at any
+    dose, a perfect estimate 0.
+
+    Parameters
+    ----------
+    estimate, clean : Tensor, shape (B, 1, H, W)
+        Estimated and true expected electrons.
+    readout_std : Tensor, shape (B,)
+        Readout noise in electrons.
+
+    Returns
+    -------
+    Tensor, shape (B,)
+    """
+    variance = clean + readout_std.view(-1, 1, 1, 1) ** 2
+    mean_variance = variance.mean(dim=(1, 2, 3), keepdim=True)
+    error = (estimate - clean) ** 2
+    # A tenth of the mean keeps black pixels, whose variance is zero, from taking over.
+    local = error / (variance + 0.1 * mean_variance)
+    return ((error / mean_variance + local) / 2).mean(dim=(1, 2, 3))

@@ -1,0 +1,70 @@
+"""Validation: always the same crops, doses and noise, so that figures can be compared."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lowdose.data.truths import Truth, load_truths
+from lowdose.models.counts import estimate_electrons, fit_scaling
+from lowdose.physics.noise import detect
+from lowdose.train.config import DataConfig
+
+
+class ValidationSet:
+    """Middles of the validation images, each exposed once at each dose.
+
+    Parameters
+    ----------
+    config : DataConfig
+        Names folders, patch and doses; without folders every score is empty.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        self.doses = config.validation_doses
+        side = config.validation_patch
+        truths = load_truths(config.validation, least_side=side) if config.validation else []
+        self.clean = [_middle(truth, side) for truth in truths]
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """Mean squared error and PSNR per dose, in the paper's scale of truths in [0, 1].
+
+        Returns
+        -------
+        dict of str to float
+            ``mse_50``: mean squared error at 50 electrons; ``gain_db_50``: by how much the PSNR
+            is above that of the noisy input; ``worst_50``: the largest ratio of error to input
+            error of any image.
+        """
+        figures: dict[str, float] = {}
+        for dose in self.doses if self.clean else ():
+            error, noise = self._errors(network, dose)
+            figures |= {
+                f"mse_{dose:g}": (error / dose**2).mean().item(),
+                f"psnr_{dose:g}": (-10 * torch.log10(error / dose**2)).mean().item(),
+                f"gain_db_{dose:g}": (-10 * torch.log10(error / noise)).mean().item(),
+                f"worst_{dose:g}": (error / noise).max().item(),
+            }
+        return figures
+
+    @torch.inference_mode()
+    def _errors(self, network: nn.Module, dose: float) -> tuple[Tensor, Tensor]:
+        """Squared errors of estimate and input per image, in electrons squared."""
+        errors = []
+        device = next(network.parameters()).device
+        for index, clean in enumerate(self.clean):
+            rng = torch.Generator().manual_seed(index)
+            noisy = detect(clean * dose, rng=rng)[None].to(device)
+            readout = noisy.new_zeros(1)
+            with torch.autocast(device.type, torch.bfloat16):
+                estimate = estimate_electrons(network, noisy, readout, fit_scaling(noisy, readout))
+            truth = (clean * dose)[None].to(device)
+            errors.append([(image - truth).square().mean() for image in (estimate, noisy)])
+        error, noise = torch.tensor(errors).T
+        return error, noise
+
+
+def _middle(truth: Truth, side: int) -> Tensor:
+    height, width = truth.pixels.shape
+    crop = truth.crop((height - side) // 2, (width - side) // 2, side, side)
+    return torch.from_numpy(crop)[None]
