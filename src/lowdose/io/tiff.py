@@ -1,0 +1,337 @@
+"""TIFF: plain, multi-page, ImageJ, OME and instruments' own, over tifffile.
+
+What the tags claim is checked against the file before anything is allocated. The writer makes
+OME-TIFF, whose pixel size every program reads right, and adds DigitalMicrograph's tags for
+those that know only these (HyperSpy).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from lowdose import __version__
+from lowdose.errors import (
+    LowdoseWarning,
+    MalformedFileError,
+    MissingExtraError,
+    OutputError,
+    UnsupportedContentError,
+)
+from lowdose.io import tiff_tags
+from lowdose.io.format import Format
+from lowdose.io.guard import Limits, check_decoded, check_shape, check_stored
+from lowdose.io.logs import logs_as_warnings
+from lowdose.micrograph import Axis, Micrograph, Source
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, either byte order
+_FRAME_AXES = {"T": "t", "Z": "z", "C": "channel"}  # tifffile's letter: our name
+_OME_DTYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
+_OME_UNITS = {"m": "m", "mm": "mm", "um": "µm", "nm": "nm", "Å": "Å", "pm": "pm"}
+_COLOURS = (2, 5, 6, 8, 32803)  # photometric: RGB, CMYK, YCbCr, CIELab, Bayer mosaic
+
+
+def sniff(head: bytes, path: Path) -> bool:
+    """Whether the file starts like a TIFF."""
+    return head.startswith(_MAGIC)
+
+
+def read(path: Path, limits: Limits) -> Micrograph:
+    """Read the image or stack of a TIFF file; see `formats.read`."""
+    check_directories(path)
+    # _multifile: OME-TIFF may name other files, which tifffile would open and read.
+    with (
+        logs_as_warnings("tifffile"),
+        tifffile.TiffFile(path, _multifile=False) as tiff,
+    ):
+        series = _choose(path, tiff)
+        check_claims(path, series, limits)
+        notes = tiff_tags.notes(tiff)
+        pixels = _pixels(path, tiff, series)
+        if len(notes.get("axes", ())) == 3 and pixels.ndim == 2:
+            pixels = pixels[np.newaxis]  # tifffile drops a frame axis of length one
+        return Micrograph(
+            pixels=pixels,
+            axes=_axes(tiff, series, pixels.ndim, notes.get("axes", [])),
+            metadata=notes.get("metadata", {}) | tiff_tags.facts(tiff, series),
+            source=Source(path, "tiff", series.dtype, _header(tiff, series, notes)),
+            history=tuple(notes.get("history", ())),
+        )
+
+
+def write(path: Path, micrograph: Micrograph) -> None:
+    """Write an OME-TIFF, one page a frame; see `formats.write`."""
+    dtype = micrograph.pixels.dtype
+    if dtype == np.float16:  # OME knows no half floats
+        dtype = np.dtype(np.float32)
+    if dtype.name not in _OME_DTYPES:
+        raise OutputError(f"{path}: TIFF cannot hold {dtype} pixels; write .npy or .mrc instead.")
+    header = micrograph.source.header if micrograph.source else {}
+    frames = (np.ascontiguousarray(frame, dtype) for frame in micrograph.frames())
+    tifffile.imwrite(
+        path,
+        frames,
+        shape=micrograph.shape,
+        dtype=dtype,
+        ome=True,
+        # What goes beside the pixels is below 32 MiB, but for absurdly many pages.
+        bigtiff=micrograph.pixels.size * dtype.itemsize > 2**32 - 2**25,
+        photometric="miniswhite" if header.get("miniswhite") else "minisblack",
+        software=f"lowdose {__version__}",
+        metadata=_ome_metadata(micrograph, header),
+        **_calibration_tags(micrograph.axes),
+    )
+
+
+TIFF = Format(
+    name="tiff",
+    description="TIFF: plain, multi-page, BigTIFF, ImageJ, OME and instruments' own",
+    suffixes=(".tif", ".tiff"),
+    sniff=sniff,
+    read=read,
+    write=write,
+)
+
+
+# ---- before anything is allocated --------------------------------------------------------------
+
+
+def check_directories(path: Path) -> None:
+    """Follow the chain of image directories once; tifffile follows a long ring for ever.
+
+    Raises
+    ------
+    MalformedFileError
+        If it leads out of the file, or back to where it was.
+    """
+    seen: set[int] = set()
+    with open(path, "rb") as file:
+        head = file.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        big = b"+" in head[:4]
+        count_format, entry, link = ("Q", 20, "Q") if big else ("H", 12, "I")
+        try:
+            (offset,) = struct.unpack_from(order + link, head, 8 if big else 4)
+            while offset and offset not in seen:
+                seen.add(offset)
+                file.seek(offset)
+                (count,) = _unpack(file, order + count_format)
+                file.seek(count * entry, os.SEEK_CUR)
+                (offset,) = _unpack(file, order + link)
+        except (struct.error, OSError, OverflowError) as err:
+            raise MalformedFileError(
+                path, f"cut short or damaged: image directory {len(seen)} lies beyond its end."
+            ) from err
+    if offset:
+        raise MalformedFileError(path, f"damaged: its {len(seen)} image directories form a ring.")
+    if not seen:
+        raise MalformedFileError(path, "a TIFF header without any image behind it.")
+
+
+def check_claims(path: Path, series: tifffile.TiffPageSeries, limits: Limits) -> None:
+    """Refuse an image whose pixels the file cannot hold."""
+    if series.dataoffset is not None:
+        return check_stored(path, series.shape, series.dtype, series.dataoffset, limits)
+    page = series.keyframe
+    segments = [_segments(path, frame, math.prod(page.chunked)) for frame in series.pages]
+    stored = min(sum(map(sum, segments)), path.stat().st_size)
+    if page.compression == 1:
+        bits = check_shape(path, series.shape, limits) * page.bitspersample
+        if bits > 8 * stored:
+            raise MalformedFileError(
+                path, f"promises {bits // 8} bytes of pixels and holds {stored}. Copy it again."
+            )
+    check_decoded(path, series.shape, series.dtype, stored, limits)
+    # One segment is decoded whole, even where it reaches far beyond the image.
+    check_decoded(path, page.chunks, series.dtype, max(map(max, segments)), limits)
+    return None
+
+
+def _segments(path: Path, page: Any, count: int) -> tuple[int, ...]:
+    """Byte counts of the strips or tiles of a page, all of them present and inside the file."""
+    size = path.stat().st_size
+    if page is None or len(page.dataoffsets) < count or len(page.databytecounts) < count:
+        raise MalformedFileError(path, "some of its frames, strips or tiles are missing.")
+    for offset, length in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if offset <= 0 or length <= 0 or offset + length > size:
+            raise MalformedFileError(
+                path,
+                f"cut short: a strip or tile of {length} bytes at {offset} is not inside "
+                f"the {size} bytes of the file. Copy it again from the source.",
+            )
+    return tuple(page.databytecounts)
+
+
+def _unpack(file: Any, layout: str) -> tuple[Any, ...]:
+    return struct.unpack(layout, file.read(struct.calcsize(layout)))
+
+
+# ---- reading -----------------------------------------------------------------------------------
+
+
+def _choose(path: Path, tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+    """The image among previews and thumbnails."""
+    refusals = [_refusal(series) for series in tiff.series]
+    images = [series for series, why in zip(tiff.series, refusals, strict=True) if why is None]
+    if not images:
+        raise UnsupportedContentError(path, str(refusals[0]) if refusals else "holds no image.")
+    chosen = max(images, key=lambda series: series.size)
+    for series in images:
+        if series is not chosen and series.size * 4 > chosen.size:
+            raise UnsupportedContentError(
+                path,
+                f"holds images of different kinds ({_words(chosen)} and {_words(series)}); "
+                "put each into a file of its own.",
+            )
+    rest = [series for series in tiff.series if series is not chosen]
+    if any(not series.keyframe.is_reduced for series in rest):
+        left = ", ".join(_words(series) for series in rest)
+        problem = f"read its image of {_words(chosen)} pixels; left out {left}."
+        warnings.warn(LowdoseWarning(path, problem), stacklevel=2)
+    return chosen
+
+
+def _refusal(series: tifffile.TiffPageSeries) -> str | None:
+    """Why a series is no image to denoise, or None."""
+    page = series.keyframe
+    kind: str = "" if series.dtype is None else series.dtype.kind
+    colours = page.photometric in _COLOURS or "S" in series.axes
+    if page.photometric == 3:
+        colours = not _is_grey_ramp(page.colormap)
+    reasons = (
+        (not kind, f"has pixels of {page.bitspersample} bits in a layout unknown to tifffile."),
+        (colours, "is a colour image; convert it to greyscale first (ImageJ: Image > Type)."),
+        (kind == "c", "holds complex numbers (an FFT, a wave); save their amplitude as an image."),
+        (kind == "b", "is a binary mask of one bit a pixel, not a micrograph."),
+        (kind not in "uif", f"holds {series.dtype} records, not pixels."),
+        (
+            series.ndim not in (2, 3) or not series.axes.endswith("YX"),
+            f"has {_words(series)} pixels along the axes {series.axes}; lowdose reads images and "
+            "stacks (one axis besides y and x). Split it into stacks first.",
+        ),
+    )
+    return next((reason for holds, reason in reasons if holds), None)
+
+
+def _is_grey_ramp(colormap: NDArray[Any] | None) -> bool:
+    """Whether a palette shows each pixel value as a grey in proportion to it (SEMs write this)."""
+    if colormap is None or (colormap[0] != colormap[1]).any() or (colormap[1] != colormap[2]).any():
+        return False
+    return bool((np.diff(colormap[0].astype(np.int64)) > 0).all())
+
+
+def _pixels(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> NDArray[Any]:
+    """Pixels in native byte order, mapped where they lie in one piece."""
+    if series.dataoffset is None:
+        try:
+            return np.asarray(series.asarray())
+        except ValueError as err:
+            if "imagecodecs" not in str(err):
+                raise
+            raise MissingExtraError(
+                f"{path}: its compression needs an optional package: pip install imagecodecs"
+            ) from err
+    stored = series.dtype.newbyteorder(tiff.byteorder)
+    pixels = np.memmap(path, stored, "r", series.dataoffset, tuple(series.shape))
+    swapped = tiff.byteorder != {"little": "<", "big": ">"}[sys.byteorder]
+    return pixels.astype(series.dtype.newbyteorder("=")) if swapped else pixels
+
+
+def _axes(
+    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, ndim: int, own: list[dict[str, Any]]
+) -> tuple[Axis, ...]:
+    grid = tiff_tags.grid(tiff, series)
+    if len(own) == ndim and (grid is None or _agree(grid, own)):
+        return tuple(Axis(**axis) for axis in own)
+    name = _FRAME_AXES.get(series.axes[0], "frame")
+    if grid is None:
+        axes = (Axis(name), Axis("y"), Axis("x"))
+    else:
+        frame = grid.frame if grid.frame and grid.frame > 0 else None
+        axes = (
+            Axis(name, frame, grid.frame_unit if frame else None, grid.frame_offset),
+            Axis("y", grid.y, grid.unit, grid.y_offset),
+            Axis("x", grid.x, grid.unit, grid.x_offset),
+        )
+    return axes[-ndim:]
+
+
+def _agree(grid: tiff_tags.Grid, own: list[dict[str, Any]]) -> bool:
+    """Whether nobody has rescaled the image since lowdose noted its axes."""
+    stated = Axis("x", grid.x, grid.unit).step_nm
+    noted = Axis(**own[-1]).step_nm
+    return noted is None or stated is None or math.isclose(stated, noted, rel_tol=1e-4)
+
+
+def _header(
+    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, notes: dict[str, Any]
+) -> dict[str, Any]:
+    """What `write` wants back."""
+    page = series.keyframe
+    description = notes.get("description", "" if tiff.is_ome else page.description)
+    header = {"description": description} if description else {}
+    return header | ({"miniswhite": True} if page.photometric == 0 else {})
+
+
+# ---- writing -----------------------------------------------------------------------------------
+
+
+def _ome_metadata(micrograph: Micrograph, header: Any) -> dict[str, Any]:
+    """OME attributes, and as its description what OME has no place for, in JSON."""
+    notes = {
+        "version": __version__,
+        "axes": [asdict(axis) for axis in micrograph.axes],
+        "metadata": dict(micrograph.metadata),
+        "history": list(micrograph.history),
+        "description": str(header.get("description", "")),
+    }
+    *frame, y, x = micrograph.axes
+    letter = "Z" if frame and frame[0].name == "z" else "T"
+    found: dict[str, Any] = {
+        "axes": f"{letter}YX" if frame else "YX",
+        "Description": json.dumps({"lowdose": notes}, ensure_ascii=False),
+    }
+    lengths = [("X", x), ("Y", y)] + [("Z", axis) for axis in frame if letter == "Z"]
+    for name, axis in lengths:
+        if axis.step_nm is not None:
+            found[f"PhysicalSize{name}"] = axis.scale
+            found[f"PhysicalSize{name}Unit"] = _OME_UNITS[str(axis.unit)]
+    if frame and letter == "T" and frame[0].scale and frame[0].unit == "s":
+        found |= {"TimeIncrement": frame[0].scale, "TimeIncrementUnit": "s"}
+    return found
+
+
+def _calibration_tags(axes: tuple[Axis, ...]) -> dict[str, Any]:
+    """Resolution tags, and DigitalMicrograph's (see `tiff_tags._gatan`)."""
+    *frame, y, x = axes
+    if not (y.scale and x.scale and y.unit and x.unit):
+        return {}
+    # x, y, frame: 65003 to 65005 the unit, 65006 to 65008 the origin, 65009 to 65011 the step.
+    extra = []
+    for index, axis in enumerate((x, y, *frame)):
+        unit = (axis.unit or "").replace("um", "µm").encode("latin-1", "replace")
+        extra += [
+            (65003 + index, "s", 0, unit, True),
+            (65006 + index, "d", 1, axis.offset, True),
+            (65009 + index, "d", 1, axis.scale or 1.0, True),
+        ]
+    found: dict[str, Any] = {"extratags": extra}
+    if y.step_nm and x.step_nm and 0.01 <= min(y.step_nm, x.step_nm) <= 1e7:
+        found["resolution"] = (1e7 / x.step_nm, 1e7 / y.step_nm)
+        found["resolutionunit"] = "CENTIMETER"
+    return found
+
+
+def _words(series: tifffile.TiffPageSeries) -> str:
+    return " x ".join(str(length) for length in series.shape)
