@@ -28,13 +28,15 @@ from lowdose.io.guard import Limits, check_values, whole_file
 from lowdose.io.mrc import MRC
 from lowdose.io.npy import NPY
 from lowdose.io.png import PNG
+from lowdose.io.tiff import TIFF
 from lowdose.micrograph import Micrograph
 
 HEAD_BYTES = 4096
+_PACKED = (".gz", ".bz2")
 _FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, ResourceWarning)
 
 # Asked in this order: magic numbers first, MRC after them because files older than 2014 have none.
-FORMATS: tuple[Format, ...] = (PNG, NPY, MRC)
+FORMATS: tuple[Format, ...] = (TIFF, PNG, NPY, MRC)
 
 
 def read(
@@ -110,7 +112,8 @@ def write(path: Path | str, micrograph: Micrograph, *, format: str | None = None
         try:
             write_pixels(temporary, micrograph)
         except OutputError as err:
-            raise OutputError(f"{path}: {err}") from err
+            problem = str(err).removeprefix(f"{temporary}: ")
+            raise OutputError(f"{path}: {problem}") from err
 
 
 def identify(path: Path | str) -> Format:
@@ -196,10 +199,13 @@ def _warn_of_suffix(path: Path, found: Format) -> None:
 
 
 def _writer(path: Path, name: str | None) -> Callable[[Path, Micrograph], None]:
-    chosen = next((each for each in FORMATS if each.name == name), None) or by_suffix(path)
-    if chosen is not None and chosen.write is not None and (name is None or chosen.name == name):
+    if path.suffix.lower() in _PACKED:
+        raise OutputError(f"{path}: lowdose writes no compressed files; leave {path.suffix} away.")
+    named = next((each for each in FORMATS if each.name == name), None)
+    chosen = named if name else by_suffix(path)
+    if chosen is not None and chosen.write is not None:
         return chosen.write
-    asked = f"{name} files" if name else f"{path.suffix or 'a name without suffix'}"
+    asked = f"{name} files" if name else path.suffix or "a name without suffix"
     suffixes = ", ".join(each.suffixes[0] for each in FORMATS if each.write)
     raise OutputError(f"{path}: lowdose does not write {asked}; choose one of {suffixes}.")
 
@@ -243,7 +249,8 @@ def _one_warning(path: Path) -> Iterator[None]:
     }
     if problems:
         # The level of the caller of `read`: contextlib adds one frame, `read` another.
-        warnings.warn(LowdoseWarning(path, " ".join(sorted(problems))), stacklevel=4)
+        problem = "; ".join(sorted(each.rstrip(".") for each in problems))
+        warnings.warn(LowdoseWarning(path, f"{problem}."), stacklevel=4)
 
 
 def _checked(path: Path, micrograph: Micrograph, *, fill: bool) -> Micrograph:

@@ -176,7 +176,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as err:
-        raise OutputError(f"{path}: cannot be written ({err.strerror or err}).") from err
+        # numpy reports a short write as an OSError without a number.
+        reason = err.strerror or f"{err}; is the disk full?"
+        raise OutputError(f"{path}: cannot be written ({reason}).") from err
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

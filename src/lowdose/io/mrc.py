@@ -232,6 +232,8 @@ def _fei_facts(header: NDArray[Any], extended: bytes) -> tuple[dict[str, float],
     if dtype is None or len(extended) < dtype.itemsize:
         return {}, {}
     record = np.frombuffer(extended, dtype, 1)[0]
+    if record["Metadata size"] != dtype.itemsize:
+        return {}, {}
     facts = {key: float(record[name]) * factor for key, name, factor in _FEI_FACTS}
     sizes = {name: float(record[f"Pixel size {name.upper()}"]) * 1e10 for name in "xy"}
     return _known(facts), _known(sizes)
@@ -309,7 +311,7 @@ def _fill_header(
     header["nz"], header["ny"], header["nx"] = shape
     header["mode"] = next(mode for mode, kind in _MODES.items() if kind == dtype.str[1:])
     header["map"], header["machst"] = b"MAP ", _STAMPS[_order(header)]
-    header["nversion"] = max(int(header["nversion"]), 20141)
+    header["nversion"] = 20141
     if {int(header[name]) for name in ("mapc", "mapr", "maps")} != {1, 2, 3}:
         header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
     for name, value in facts.items():

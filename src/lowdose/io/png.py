@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +20,21 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Colour types of the specification, https://www.w3.org/TR/png-3/#11IHDR
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with transparency", 6: "RGBA"}
 
+# Interlacing: first row, first column, row step and column step of its seven passes (section 8.1).
+_ADAM7 = (
+    (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)  # fmt: skip
+
 
 def _sniff(head: bytes, path: Path) -> bool:
     return head.startswith(_SIGNATURE)
 
 
 def _read(path: Path, limits: Limits) -> Micrograph:
-    shape, dtype = _layout(path)
+    shape, dtype, is_interlaced = _layout(path)
     check_decoded(path, shape, dtype, path.stat().st_size, limits)
+    _check_rows(path, _row_bytes(shape, dtype.itemsize, is_interlaced))
     # Not Image.open: its own limit is for the web, below a large montage. Ours was just checked.
     with PngImageFile(path) as image:
         if image.size != shape[::-1] or getattr(image, "n_frames", 1) > 1:
@@ -34,8 +43,8 @@ def _read(path: Path, limits: Limits) -> Micrograph:
     return Micrograph(pixels, source=Source(path, PNG.name, dtype))
 
 
-def _layout(path: Path) -> tuple[tuple[int, int], np.dtype[np.generic]]:
-    """Shape (H, W) and type, from the IHDR chunk, which has to be the first."""
+def _layout(path: Path) -> tuple[tuple[int, int], np.dtype[np.generic], bool]:
+    """Shape (H, W), type and interlacing, from the IHDR chunk, which has to be the first."""
     with open(path, "rb") as file:
         head = file.read(33)
     if len(head) < 33 or head[12:16] != b"IHDR":
@@ -47,7 +56,31 @@ def _layout(path: Path) -> tuple[tuple[int, int], np.dtype[np.generic]]:
             f"is a {_COLOURS.get(colour, colour)} PNG of {bits} bits, no micrograph. Convert it "
             "to 8- or 16-bit greyscale, or better, go back to the microscope's own file.",
         )
-    return (height, width), np.dtype(f"u{bits // 8}")
+    return (height, width), np.dtype(f"u{bits // 8}"), head[28] == 1
+
+
+def _row_bytes(shape: tuple[int, int], itemsize: int, is_interlaced: bool) -> int:
+    """Bytes of all rows, each of them behind a byte that names its filter."""
+    passes = _ADAM7 if is_interlaced else ((0, 0, 1, 1),)
+    sizes = [(len(range(y, shape[0], dy)), len(range(x, shape[1], dx))) for y, x, dy, dx in passes]
+    return sum(rows * (1 + columns * itemsize) for rows, columns in sizes if columns)
+
+
+def _check_rows(path: Path, expected: int) -> None:
+    """Refuse a file with rows missing, where Pillow leaves them black without a word."""
+    inflate, found = zlib.decompressobj(), 0
+    with open(path, "rb") as file:
+        file.seek(len(_SIGNATURE))
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            content = file.read(length)
+            while name == b"IDAT" and content and found < expected:
+                found += len(inflate.decompress(content, 1 << 20))
+                content = inflate.unconsumed_tail
+            file.seek(4, os.SEEK_CUR)
+    if found < expected:
+        problem = f"cut short: {found} bytes of rows, and the header promises {expected}."
+        raise MalformedFileError(path, problem)
 
 
 def _write(path: Path, micrograph: Micrograph) -> None:
