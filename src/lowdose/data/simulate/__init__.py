@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lowdose.data.simulate import fracture, lattice, membranes, particles
+from lowdose.data.simulate import defects, fracture, lattice, membranes, particles
 from lowdose.errors import ConfigError
 from lowdose.micrograph import Axis, Micrograph
 
@@ -71,6 +71,12 @@ KINDS: Mapping[str, TruthKind] = MappingProxyType(
                 "Surfaces in a scanning microscope: fractures, powders, fibres, coatings.",
                 50.0,
                 fracture.draw,
+            ),
+            TruthKind(
+                "defects",
+                "Diffraction contrast: dislocations, faults, bend contours, thickness fringes.",
+                1.0,
+                defects.draw,
             ),
         )
     }

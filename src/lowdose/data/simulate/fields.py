@@ -56,11 +56,14 @@ def filtered(image: Image, transfer: Image) -> Image:
 
 def gaussian_blur(image: Image, sigma_px: float) -> Image:
     """The image under a Gaussian probe; its border is mirrored."""
+    height, width = image.shape
     pad = int(np.ceil(3 * sigma_px)) + 1
-    padded = np.pad(image, pad, mode="symmetric")
+    after = [pad + -(size + 2 * pad) % 16 for size in image.shape]  # a fast size for the FFT
+    padded = np.pad(image, [(pad, after[0]), (pad, after[1])], mode="symmetric")
     ky, kx = frequencies(padded.shape)
     c = -2 * (np.pi * sigma_px) ** 2
-    return filtered(padded, np.exp(c * ky**2) * np.exp(c * kx**2))[pad:-pad, pad:-pad]
+    blurred = filtered(padded, np.exp(c * ky**2) * np.exp(c * kx**2))
+    return blurred[pad : pad + height, pad : pad + width]
 
 
 def standardised(image: Image) -> Image:
@@ -75,21 +78,37 @@ def rescaled(image: Image) -> Image:
     return (image - low) / max(high - low, 1e-12)
 
 
-def smooth_field(shape: tuple[int, int], rng: Rng, scale_px: float) -> Image:
-    """Soft random hills about `scale_px` apart; mean 0, deviation 1."""
-    sigma = min(scale_px / 4, max(shape) / 3)  # wider than the frame would leave nothing
+def smooth_field(
+    shape: tuple[int, int], rng: Rng, scale_px: float, *, stretch: float = 1.0
+) -> Image:
+    """Soft random hills about `scale_px` apart, `stretch` times that in x; mean 0, deviation 1."""
     ky, kx = frequencies(shape)
-    transfer = np.exp(-2 * (np.pi * sigma) ** 2 * (ky**2 + kx**2))
+    widest = max(shape) / 3  # a wider one would leave nothing in the frame
+    sy, sx = min(scale_px / 4, widest), min(scale_px * stretch / 4, widest)
+    transfer = np.exp(-2 * (np.pi * sy * ky) ** 2) * np.exp(-2 * (np.pi * sx * kx) ** 2)
     return standardised(filtered(rng.standard_normal(shape, dtype=np.float32), transfer))
 
 
-def fractal_field(shape: tuple[int, int], rng: Rng, exponent: float) -> Image:
-    """Random field whose power falls as frequency to the -`exponent`; mean 0, deviation 1."""
+def banded_field(shape: tuple[int, int], rng: Rng, period_px: float, spread: float) -> Image:
+    """Random field of one period, give or take `spread` times itself; mean 0, deviation 1."""
     ky, kx = frequencies(shape)
-    power = ky**2 + kx**2
-    power[0, 0] = np.inf
+    off = (np.hypot(ky, kx) * period_px - 1) / spread
     noise = rng.standard_normal(shape, dtype=np.float32)
-    return standardised(filtered(noise, power ** (-exponent / 4)))
+    return standardised(filtered(noise, np.exp(-0.5 * off**2)))
+
+
+def fractal_field(
+    shape: tuple[int, int], rng: Rng, exponent: float, *, stretch: float = 1.0
+) -> Image:
+    """Random field whose power falls as frequency to the -`exponent`, drawn out along x.
+
+    Mean 0, deviation 1.
+    """
+    ky, kx = frequencies(shape)
+    squared = ky**2 + (stretch * kx) ** 2
+    squared[0, 0] = np.inf
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    return standardised(filtered(noise, squared ** (-exponent / 4)))
 
 
 def warped(
@@ -130,7 +149,7 @@ class Cells:
 
 
 def cells(y: Image, x: Image, spacing_px: float, rng: Rng) -> Cells:
-    """Voronoi cells around one random point in each square of a grid (Worley noise).
+    """Voronoi cells around one random point in each square of a turned grid (Worley noise).
 
     Parameters
     ----------
@@ -141,30 +160,30 @@ def cells(y: Image, x: Image, spacing_px: float, rng: Rng) -> Cells:
     rng : numpy.random.Generator
         Source of the points.
     """
-    row, col = (np.floor(c / spacing_px).astype(np.intp) for c in (y, x))
-    row, row0 = row - row.min() + 2, row.min() - 2
-    col, col0 = col - col.min() + 2, col.min() - 2
-    rows, cols = int(row.max()) + 3, int(col.max()) + 3
-    points = rng.random((2, rows, cols)) + np.indices((rows, cols))
+    angle = rng.uniform(0, np.pi)  # hides the grid
+    v, u = turned(y, x, angle)
+    row, col = (np.floor(c / spacing_px).astype(np.intp) for c in (v, u))
+    row0, col0 = row.min() - 1, col.min() - 1
+    rows, cols = int(row.max() - row0) + 2, int(col.max() - col0) + 2
+    points = np.indices((rows, cols)) + rng.uniform(0.2, 0.8, (2, rows, cols))
     points += np.array([row0, col0])[:, None, None]
-    py, px = (points * spacing_px).astype(np.float32).reshape(2, -1)
+    pv, pu = (points * spacing_px).astype(np.float32).reshape(2, -1)
 
-    home = row * cols + col
+    home = (row - row0) * cols + (col - col0)
     first = second = np.full(y.shape, np.inf, np.float32)
     label = other = home
-    # Two squares away covers the nearest and the second nearest point; corners are never it.
-    steps = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if abs(i * j) < 4]
-    for i, j in steps:
-        near = home + (i * cols + j)
-        squared = (y - py[near]) ** 2 + (x - px[near]) ** 2
+    # No point two squares away is nearest or second nearest: it lies 1.2 squares off or more.
+    for step in (i * cols + j for i in (-1, 0, 1) for j in (-1, 0, 1)):
+        there = home + step
+        squared = (v - pv[there]) ** 2 + (u - pu[there]) ** 2
         closest, closer = squared < first, squared < second
-        other = np.where(closest, label, np.where(closer, near, other))
+        other = np.where(closest, label, np.where(closer, there, other))
         second = np.where(closest, first, np.where(closer, squared, second))
-        label, first = np.where(closest, near, label), np.minimum(first, squared)
+        label, first = np.where(closest, there, label), np.minimum(first, squared)
 
-    apart = np.hypot(py[label] - py[other], px[label] - px[other])
+    apart = np.hypot(pv[label] - pv[other], pu[label] - pu[other])
     edge = (second - first) / (2 * np.maximum(apart, 1e-3))
-    return Cells(label, edge, (y - py[label], x - px[label]), rows * cols)
+    return Cells(label, edge, turned(v - pv[label], u - pu[label], -angle), rows * cols)
 
 
 def near(
@@ -228,11 +247,11 @@ def spots(
 def imaged(image: Image, rng: Rng) -> Image:
     """The truth as a microscope would show it without noise, scaled to [0, 1].
 
-    The rarest extremes saturate, a probe of 0.6 to 2 px blurs, illumination drifts a little
-    over the frame, and a random contrast curve bends the greys.
+    The rarest extremes saturate, a probe of 0.6 to 2 px blurs (most are sharp), illumination
+    drifts a little over the frame, and a random contrast curve bends the greys.
     """
     low, high = np.quantile(image[::2, ::2], (0.0005, 0.9995))
-    seen = rescaled(gaussian_blur(np.clip(image, low, high), log_uniform(rng, 0.6, 2.0)))
+    seen = rescaled(gaussian_blur(np.clip(image, low, high), 0.6 + 1.4 * rng.random() ** 3))
     y, x = turned(*coordinates(image.shape), rng.uniform(0, 2 * np.pi))
     lit = seen * (1 + rng.uniform(0, 0.25) * rescaled(y)) + rng.uniform(0, 0.1) * rescaled(x)
     return rescaled(rescaled(lit) ** log_uniform(rng, 0.6, 1.6)).astype(np.float32)

@@ -51,23 +51,34 @@ def lit(height: Image, rng: Rng) -> Image:
 
 
 def surface(shape: Shape, rng: Rng) -> Image:
-    """A broken or rough surface."""
-    relief = pick(rng, (rough, facets, terraces, dimples))(shape, rng)
+    """A broken or rough surface, often of two sorts side by side."""
+    reliefs = (rough, facets, terraces, dimples, nodules, nodules)
+    relief = pick(rng, reliefs)(shape, rng)
+    if rng.random() < 0.4:
+        border = smooth_field(shape, rng, log_uniform(rng, 100, 800))
+        share = np.clip(border * log_uniform(rng, 1, 20) + rng.normal(), 0, 1)
+        relief = relief + share * (pick(rng, reliefs)(shape, rng) - relief)
     relief = relief + rng.uniform(0, 4) * fractal_field(shape, rng, rng.uniform(2.5, 3.8))
     image = lit(relief, rng)
     image = image + rng.uniform(0, 0.2) * smooth_field(shape, rng, log_uniform(rng, 60, 500))
     if rng.random() < 0.3:
-        image = image - rng.uniform(0.5, 2) * pores(shape, rng)
+        image = pierced(image, rng)
     return image + debris(shape, rng)
 
 
+def pierced(image: Image, rng: Rng) -> Image:
+    """The surface with dark pits whose rims shine."""
+    pit = pores(image.shape, rng)
+    rim = gaussian_blur(pit, rng.uniform(2, 6)) * (1 - pit)
+    dark = float(image.min()) + rng.uniform(0, 0.3) * (image - image.min())
+    return image + pit * (dark - image) + rng.uniform(0, 1.5) * rim
+
+
 def rough(shape: Shape, rng: Rng) -> Image:
-    """Height of a self-affine surface, perhaps stretched to streaks."""
-    y, x = shape
-    stretch = pick(rng, (1, 1, int(rng.integers(2, 6))))
-    tall = fractal_field((y, -(-x // stretch)), rng, rng.uniform(2.2, 4))
-    tall = np.repeat(tall, stretch, axis=1)[:, :x]
-    return log_uniform(rng, 4, 30) * gaussian_blur(tall, max(1.0, 0.6 * stretch))
+    """Height of a self-affine surface, perhaps drawn out to streaks."""
+    stretch = pick(rng, (1.0, 1.0, log_uniform(rng, 1, 8)))
+    tall = fractal_field(shape, rng, rng.uniform(2.2, 4), stretch=stretch)
+    return log_uniform(rng, 4, 30) * gaussian_blur(tall, 1.0)
 
 
 def facets(shape: Shape, rng: Rng) -> Image:
@@ -101,18 +112,33 @@ def dimples(shape: Shape, rng: Rng) -> Image:
     return -depth * size * (1 - np.exp(-cup.edge_px / (0.25 * size)))
 
 
-def pores(shape: Shape, rng: Rng) -> Image:
+def nodules(shape: Shape, rng: Rng) -> Image:
+    """Height of a granular or cauliflower-like film: domes, perhaps with smaller domes on them."""
+    size = log_uniform(rng, 8, 120)
+    height = np.zeros(shape, np.float32)
+    for scale in (size, size * rng.uniform(0.15, 0.4)):
+        grain = cells(*warped(shape, rng, 2 * scale, 0.15 * scale), scale, rng)
+        out = np.hypot(*grain.offset) / (scale * grain.each(rng, 0.7, 1.1))
+        dome = np.sqrt(np.maximum(1 - out**2, 0)) + grain.each(rng, 0, 0.6)
+        height += rng.uniform(0.3, 1) * scale * dome
+        if scale < 4 or rng.random() < 0.4:
+            break
+    return gaussian_blur(height, 0.8)
+
+
+def pores(shape: Shape, rng: Rng, *, stretch: float = 1.0) -> Image:
     """1 in rounded pores, 0 in the solid, of one typical size."""
-    scale = log_uniform(rng, 12, 120)
-    field = smooth_field(shape, rng, scale) + 0.1 * rng.random() * fractal_field(shape, rng, 2)
-    return np.clip((field - rng.uniform(0.8, 2.4)) * scale / 4, 0, 1)
+    scale = log_uniform(rng, 8, 120)
+    field = smooth_field(shape, rng, scale, stretch=stretch)
+    field += 0.1 * rng.random() * fractal_field(shape, rng, 2.5)
+    return np.clip((field - rng.uniform(0.9, 2.4)) * scale / 4, 0, 1)
 
 
 def debris(shape: Shape, rng: Rng) -> Image:
     """Bright specks of dust or precipitates, often none."""
     count = int(rng.poisson(log_uniform(rng, 0.3, 300)))
     places = rng.uniform(0, 1, (count, 2)) * shape
-    return spots(shape, places, rng.uniform(0, 1, count), log_uniform(rng, 0.8, 3))
+    return spots(shape, places, rng.uniform(0, 0.5, count), log_uniform(rng, 0.8, 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +190,26 @@ def powder(shape: Shape, rng: Rng) -> Image:
         size = radius * float(np.exp(spread * rng.standard_normal()))
         window, y, x = near(shape, place, 1.5 * size + 2)
         out, bright = gloss.ball(*turned(y, x, lamp), size, rng)
+        bright = bright + anywhere(skin, bright.shape, rng)
         cover = np.clip((1 - out) * size + 0.5, 0, 1)
         shadow = 1 - 0.4 * np.exp(-np.maximum(out - 1, 0) * 6)
-        image[window] = shadow * image[window] * (1 - cover) + cover * (bright + skin[window])
+        image[window] = shadow * image[window] * (1 - cover) + cover * bright
     return image + debris(shape, rng)
 
 
+def anywhere(texture: Image, shape: Shape, rng: Rng) -> Image:
+    """A piece of `texture`, of the given shape, from a random place."""
+    y, x = rng.integers(0, (texture.shape[0] - shape[0] + 1, texture.shape[1] - shape[1] + 1))
+    return texture[y : y + shape[0], x : x + shape[1]]
+
+
 def ball_skin(shape: Shape, rng: Rng, radius: float) -> Image:
-    """Texture of the balls: smooth, rough, or the cells of a dendritic solidification."""
+    """Texture of the balls: rough, crystalline, or the cells of a dendritic solidification."""
     strength = rng.uniform(0, 0.12)
-    if rng.random() < 0.5:
-        return strength * fractal_field(shape, rng, rng.uniform(1, 2.5))
+    if rng.random() < 0.3:
+        return strength * fractal_field(shape, rng, rng.uniform(1.5, 2.5))
+    if rng.random() < 0.4:
+        return 2 * strength * lit(pick(rng, (facets, nodules, rough))(shape, rng), rng)
     size = max(4.0, radius * rng.uniform(0.1, 0.4))
     cell = cells(*warped(shape, rng, size, 0.2 * size), size, rng)
     seam = np.exp(-cell.edge_px / rng.uniform(1, 2))
@@ -215,38 +250,35 @@ def strand(shape: Shape, rng: Rng, direction: float) -> Image:
 
 def coating(shape: Shape, rng: Rng) -> Image:
     """A polished cross-section in atomic-number contrast: layers, pores, cracks, second phases."""
-    y, _ = turned(*coordinates(shape), pick(rng, (0.0, 1.57)) + rng.normal(0, 0.15))
-    wave = log_uniform(rng, 2, 40) * fractal_field(shape, rng, rng.uniform(2, 3.2))
-    y = y + wave
-    image = np.full(shape, rng.random(), np.float32)
-    for _ in range(int(rng.integers(1, 5))):
-        top = rng.uniform(-0.2, 1) * max(shape)
-        layer = phase_mix(shape, rng) * (1 - holes(shape, rng))
-        below = np.clip(y - top + rng.uniform(0, 6) * smooth_field(shape, rng, 20), 0, 1)
-        image = image + below * (layer - image)
+    tilt = pick(rng, (0.0, np.pi / 2)) + rng.normal(0, 0.15)
+    down, _ = turned(*coordinates(shape), tilt)
+    image = layer(shape, rng)
+    top = float(down.min())
+    for _ in range(int(rng.integers(1, 4))):
+        top += log_uniform(rng, 40, 300)
+        wave = log_uniform(rng, 1, 15) * fractal_field(shape, rng, rng.uniform(2.2, 3.4))
+        depth = down - top + wave + rng.uniform(0, 20) * smooth_field(shape, rng, 150)
+        image = image + np.clip(depth, 0, 1) * (layer(shape, rng) - image)
+        seam = np.exp(-((depth / rng.uniform(1, 6)) ** 2)) * (smooth_field(shape, rng, 25) > 0)
+        image = image + rng.uniform(-0.3, 0.2) * seam
     return np.maximum(image * (1 - cracks(shape, rng)), 0) + debris(shape, rng)
 
 
-def phase_mix(shape: Shape, rng: Rng) -> Image:
-    """Grey of one layer: a matrix, perhaps with grains and a second phase."""
-    grey = np.full(shape, rng.uniform(0.1, 1), np.float32)
-    grey += rng.uniform(0, 0.03) * fractal_field(shape, rng, rng.uniform(1, 2.5))
-    if rng.random() < 0.4:
-        size = log_uniform(rng, 20, 150)
-        grey += rng.uniform(0, 0.1) * cells(*warped(shape, rng, size, 0.1 * size), size, rng).each(
-            rng, -1, 1
-        )
-    if rng.random() < 0.5:
-        grey += rng.uniform(-0.4, 0.4) * pores(shape, rng)
-    return np.maximum(grey, 0.05)
-
-
-def holes(shape: Shape, rng: Rng) -> Image:
-    """Depth of the pores of one layer: none, one size, or large and small ones."""
-    empty = np.zeros(shape, np.float32)
+def layer(shape: Shape, rng: Rng) -> Image:
+    """Grey of one layer: a matrix, perhaps with grains, other phases and pores."""
+    grey = rng.uniform(0.15, 1) + rng.uniform(0, 0.03) * fractal_field(shape, rng, 2)
+    if rng.random() < 0.3:
+        size = log_uniform(rng, 12, 150)
+        grain = cells(*warped(shape, rng, size, 0.1 * size), size, rng)
+        grey = grey + rng.uniform(0, 0.1) * grain.each(rng, -1, 1)
+    stretch = pick(rng, (1.0, log_uniform(rng, 1, 6)))
     for _ in range(int(rng.integers(0, 3))):
-        empty = np.maximum(empty, rng.uniform(0.6, 0.95) * pores(shape, rng))
-    return empty
+        grey = grey + rng.uniform(-0.4, 0.4) * pores(shape, rng, stretch=stretch)
+    if rng.random() < 0.6:
+        hole = pores(shape, rng, stretch=stretch)
+        rim = gaussian_blur(hole, 2.0) * (1 - hole)
+        grey = grey * (1 - rng.uniform(0.6, 0.95) * hole) + rng.uniform(0, 0.4) * rim
+    return np.maximum(grey, 0.03)
 
 
 def cracks(shape: Shape, rng: Rng) -> Image:

@@ -11,6 +11,7 @@ import numpy as np
 from lowdose.data.simulate.fields import (
     Image,
     Rng,
+    banded_field,
     cells,
     fractal_field,
     gaussian_blur,
@@ -85,7 +86,7 @@ class Dislocations:
 
 def draw(shape: Shape, rng: Rng) -> Image:
     """One atomic-resolution image, of whatever mode."""
-    return imaged(pick(rng, (columns, fringes))(shape, rng), rng)
+    return imaged(pick(rng, (columns, columns, fringes, fringes, layers, atoms))(shape, rng), rng)
 
 
 def crystal(rng: Rng, period_px: float) -> Crystal:
@@ -193,7 +194,7 @@ def specimen(shape: Shape, rng: Rng) -> tuple[Image, Image]:
     thickness = 1 - rng.uniform(0, 0.6) * ramp
     if rng.random() < 0.6:
         return thickness, np.ones(shape, np.float32)
-    outline = smooth_field(shape, rng, log_uniform(rng, 150, 1500))
+    outline = smooth_field(shape, rng, log_uniform(rng, 80, 1500))
     outline += 0.15 * rng.random() * fractal_field(shape, rng, 2.5)
     depth = (outline + rng.uniform(-0.3, 1.2)) / rng.uniform(0.05, 0.8)
     inside = np.clip(depth, 0, 1)
@@ -215,10 +216,35 @@ def fringes(shape: Shape, rng: Rng) -> Image:
     if rng.random() < 0.25:  # a second crystal on top: moire
         over = specimen(shape, rng)[0]
         total = total + over * waves(shape, model.turned(rng.uniform(0, 1.5)), thickness, rng)
-    glass = smooth_field(shape, rng, log_uniform(rng, 4, 12)) * log_uniform(rng, 0.04, 0.5)
+    glass = smooth_field(shape, rng, log_uniform(rng, 5, 14)) * log_uniform(rng, 0.03, 0.35)
     rim = gaussian_blur(inside, 1.5) - gaussian_blur(inside, rng.uniform(3, 6))
     shade = rng.uniform(-1, 1) * thickness
     return total * inside + glass * (0.3 + inside) + shade - rng.uniform(0, 2) * rim
+
+
+def layers(shape: Shape, rng: Rng) -> Image:
+    """Short, wavy, stacked layers: soot, coke, turbostratic carbon, clay."""
+    period = log_uniform(rng, 4, 20)
+    thickness, inside = specimen(shape, rng)
+    stack = banded_field(shape, rng, period, rng.uniform(0.03, 0.2))
+    stack = stack * (1 + rng.uniform(0, 0.8) * smooth_field(shape, rng, 12 * period))
+    grain = smooth_field(shape, rng, period * rng.uniform(0.8, 3))
+    rim = gaussian_blur(inside, 1.5) - gaussian_blur(inside, rng.uniform(3, 6))
+    return (stack + rng.uniform(0, 0.5) * grain) * inside - rng.uniform(0, 3) * (thickness + rim)
+
+
+def atoms(shape: Shape, rng: Rng) -> Image:
+    """Single heavy atoms and small clusters of them on a thin support, in dark field."""
+    count = int(shape[0] * shape[1] * log_uniform(rng, 1e-4, 4e-3)) + 1
+    homes = rng.uniform(0, 1, (count, 2)) * shape
+    crowd = at(smooth_field(shape, rng, log_uniform(rng, 40, 400)), homes)
+    homes = homes[crowd + rng.normal(0, 1, count) > 0]
+    where = np.repeat(homes, rng.integers(1, 5, len(homes)), axis=0)
+    sigma = log_uniform(rng, 1.0, 4)
+    where = where + rng.normal(0, rng.uniform(0, 4) * sigma, where.shape)
+    support = specimen(shape, rng)[0] * (1 + amorphous(shape, rng))
+    bright = rng.normal(1, 0.15, len(where))
+    return spots(shape, where, bright, sigma) + log_uniform(rng, 0.1, 4) * support
 
 
 def waves(shape: Shape, model: Crystal, thickness: Image, rng: Rng) -> Image:

@@ -34,6 +34,8 @@ def draw(shape: Shape, rng: Rng) -> Image:
     tissue, edge = neuropil(shape, rng, size)
     width = log_uniform(rng, 1.0, 3.5)
     image = cytoplasm(shape, rng, tissue)
+    if rng.random() < 0.6:
+        image = image * reticulum(shape, rng, tissue, width)
     image = organelles(image, edge, rng, width=width, size=size)
     image = image * membranes(edge, rng, width)
     if rng.random() < 0.35:
@@ -67,7 +69,7 @@ def cytoplasm(shape: Shape, rng: Rng, tissue: Cells) -> Image:
     for scale in (log_uniform(rng, 4, 9), log_uniform(rng, 12, 40)):
         shade = shade + rng.uniform(0, 0.06) * smooth_field(shape, rng, scale)
     shade = shade + rng.uniform(0, 0.05) * fractal_field(shape, rng, rng.uniform(1, 2))
-    return shade * (1 - ribosomes(shape, rng)) * reticulum(shape, rng, tissue)
+    return shade * (1 - ribosomes(shape, rng))
 
 
 def ribosomes(shape: Shape, rng: Rng) -> Image:
@@ -81,12 +83,12 @@ def ribosomes(shape: Shape, rng: Rng) -> Image:
     return np.minimum(specks, 0.7)
 
 
-def reticulum(shape: Shape, rng: Rng, tissue: Cells) -> Image:
+def reticulum(shape: Shape, rng: Rng, tissue: Cells, width: float) -> Image:
     """Factor with the wavy dark lines of endoplasmic reticulum in some cells."""
-    field = smooth_field(shape, rng, log_uniform(rng, 25, 90))
+    field = smooth_field(shape, rng, width * log_uniform(rng, 20, 60))
     slope = np.hypot(*np.gradient(field)) + 1e-3
     level = rng.uniform(0, 0.8)
-    line = np.exp(-((np.abs(field - level) / slope / rng.uniform(1, 2.2)) ** 2))
+    line = np.exp(-((np.abs(field - level) / slope / (0.7 * width)) ** 2))
     holds = (rng.random(tissue.count) < rng.uniform(0, 0.6))[tissue.label]
     where = holds & (smooth_field(shape, rng, 120) > 0)
     return 1 - rng.uniform(0.2, 0.6) * line * where
@@ -188,9 +190,9 @@ Painter = Callable[[Body, Rng], Image]
 _ORGANELLES: tuple[tuple[Painter, tuple[float, float], float, float], ...] = (
     (nucleus, (40, 120), 0.15, 1.6),
     (myelin, (25, 80), 0.15, 1.5),
-    (mitochondrion, (8, 35), 1.2, 3.5),
-    (lysosome, (6, 20), 0.4, 1.6),
-    (vesicle, (2.5, 9), 8.0, 1.3),
+    (mitochondrion, (8, 35), 3.0, 3.5),
+    (lysosome, (6, 20), 0.5, 1.6),
+    (vesicle, (2.5, 9), 12.0, 1.3),
 )
 
 
@@ -201,12 +203,15 @@ def organelles(image: Image, edge: Image, rng: Rng, *, width: float, size: float
     for paint, (low, high), density, aspect in _ORGANELLES:
         count = rng.poisson(rng.random() * density * image.size / size**2)
         for _ in range(min(count, 300)):
-            radius = width * log_uniform(rng, low, high)
-            centre = rng.integers(0, image.shape)
-            if edge[tuple(centre)] < 0.6 * radius:
+            centres = rng.integers(0, image.shape, (6, 2))
+            room = edge[centres[:, 0], centres[:, 1]]
+            centre = centres[np.argmax(room)]
+            slim = rng.uniform(1, aspect)
+            radius = min(width * log_uniform(rng, low, high), slim * float(room.max()))
+            if radius < low * width:
                 continue
             window, y, x = near(image.shape, centre, 1.5 * radius)
-            shape = body(y, x, radius, rng, aspect=rng.uniform(1, aspect), width=width)
+            shape = body(y, x, radius, rng, aspect=slim, width=width)
             cover = np.clip(shape.depth / width + 1.5, 0, 1) * (edge[window] > width)
             image[window] += cover * (paint(shape, rng) - image[window])
             edge[window] = np.minimum(edge[window], np.maximum(-shape.depth, 0))
@@ -216,7 +221,7 @@ def organelles(image: Image, edge: Image, rng: Rng, *, width: float, size: float
 def resin(image: Image, rng: Rng, width: float) -> Image:
     """The tissue cut off by empty resin, with a membrane along its border."""
     outline = smooth_field(image.shape, rng, log_uniform(rng, 150, 1500))
-    outline += rng.uniform(0, 0.1) * fractal_field(image.shape, rng, 2.5)
+    outline += rng.uniform(0, 0.1) * fractal_field(image.shape, rng, 3.5)
     slope = gaussian_blur(np.hypot(*np.gradient(outline)), 4) + 1e-4
     depth = np.clip((outline + rng.uniform(-0.5, 1)) / slope, -1e3, 1e3)
     inside = np.clip(depth / width, 0, 1)

@@ -66,9 +66,10 @@ def proteins(shape: Shape, rng: Rng) -> Image:
     turns = rng.uniform(0, 2 * np.pi, len(centres))
     rotation = np.array([[np.cos(turns), -np.sin(turns)], [np.sin(turns), np.cos(turns)]])
     placed = np.einsum("ijn,mj->nmi", rotation, atoms) + centres[:, None]
-    potential = spots(shape, placed.reshape(-1, 2), 1.0, max(0.9, radius * rng.uniform(0.08, 0.2)))
+    sigma = max(0.9, radius * rng.uniform(0.12, 0.3))
+    potential = spots(shape, placed.reshape(-1, 2), 1.0, sigma)
     potential = potential / max(float(potential.max()), 1e-6)
-    ice = 0.3 * fractal_field(shape, rng, rng.uniform(0.5, 2)) * log_uniform(rng, 0.1, 0.6)
+    ice = fractal_field(shape, rng, rng.uniform(1, 2.5)) * log_uniform(rng, 0.02, 0.15)
     support = rng.uniform(0, 1.5) * film(shape, rng) if rng.random() < 0.4 else 0.0
     thickness = rng.uniform(0, 0.4) * smooth_field(shape, rng, max(shape))
     return defocused(-(potential + ice + support), rng) - thickness
@@ -80,7 +81,7 @@ def defocused(image: Image, rng: Rng) -> Image:
     The phase is pi times defocus times frequency squared with the defocus in square pixels,
     so that its first zero lies at a period of sqrt(defocus) pixels.
     """
-    pad = min(32, min(image.shape) // 2)
+    pad = 32
     padded = np.pad(image, pad, mode="symmetric")
     ky, kx = frequencies(padded.shape)
     k2 = ky**2 + kx**2
@@ -104,8 +105,8 @@ def protein(rng: Rng, radius: float) -> Image:
 def film(shape: Shape, rng: Rng) -> Image:
     """Thickness of a support film: slow hills, fine grain, perhaps holes or an edge."""
     hills = 0.15 * rng.random() * smooth_field(shape, rng, log_uniform(rng, 40, 600))
-    grain = 0.06 * rng.random() * smooth_field(shape, rng, log_uniform(rng, 3, 12))
-    rough = 0.1 * rng.random() * fractal_field(shape, rng, rng.uniform(1, 2.5))
+    grain = 0.06 * rng.random() * smooth_field(shape, rng, log_uniform(rng, 4, 14))
+    rough = 0.1 * rng.random() * fractal_field(shape, rng, rng.uniform(1.4, 2.6))
     solid = np.maximum(log_uniform(rng, 0.2, 0.6) + hills + grain + rough, 0.02)
     hole = pick(rng, (no_holes, no_holes, torn, round_holes))(shape, rng)
     edge = gaussian_blur(hole, rng.uniform(1, 4))
