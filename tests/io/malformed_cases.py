@@ -240,6 +240,9 @@ def _dangling_link(folder: Path) -> Path:
     return folder / "link.mrc"
 
 
+# Without the optional extra these end in MissingExtraError.
+NEED_EXTRA = frozenset(name for name, _ in vendor_contents())
+
 CASES: dict[str, Callable[[Path], Path]] = {
     "a folder": _folder,
     "a missing file": _missing,

@@ -29,14 +29,15 @@ from lowdose.io.mrc import MRC
 from lowdose.io.npy import NPY
 from lowdose.io.png import PNG
 from lowdose.io.tiff import TIFF
+from lowdose.io.vendor import VENDOR
 from lowdose.micrograph import Micrograph
 
 HEAD_BYTES = 4096
 _PACKED = (".gz", ".bz2")
 _FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, ResourceWarning)
 
-# Asked in this order: magic numbers first, MRC after them because files older than 2014 have none.
-FORMATS: tuple[Format, ...] = (TIFF, PNG, NPY, MRC)
+# Asked in this order: the surest magic numbers first, vendors' short ones last.
+FORMATS: tuple[Format, ...] = (TIFF, PNG, NPY, MRC, *VENDOR)
 
 
 def read(
