@@ -61,6 +61,10 @@ def read_dm(path: Path, limits: Limits) -> Micrograph:
     block = signal["original_metadata"]["ImageList"]["TagGroup0"]["ImageData"]["Data"]
     shape, dtype = signal["data"].shape, signal["data"].dtype
     check_stored(path, shape, dtype, block["offset"], limits)
+    if math.prod(shape) * dtype.itemsize > block["size_bytes"]:
+        raise MalformedFileError(
+            path, f"damaged: {shape} {dtype} pixels are more than its {block['size_bytes']} bytes."
+        )
     dtype = dtype.newbyteorder("<" if block["endian"] == "little" else ">")
     signal["data"] = np.memmap(path, dtype, "r", block["offset"], shape)
     return _micrograph(path, "dm", signal)
@@ -86,11 +90,11 @@ def read_tia(path: Path, limits: Limits) -> Micrograph:
 def read_hdf5(path: Path, limits: Limits) -> Micrograph:
     """Read HDF5 of three kinds: Velox EMD, Berkeley EMD and HyperSpy."""
     if check_hdf5(path, limits) == "hspy":
-        signals = _signals(path, "hspy", "HyperSpy", lazy=True)
+        signals = _lazy_signals(path, "hspy", "HyperSpy")
         micrograph = _micrograph(path, "hdf5", _choose(path, signals, limits))
         _close_hspy(path)
         return micrograph
-    signals = _signals(path, "emd", "EMD", lazy=True, select_type="images")
+    signals = _lazy_signals(path, "emd", "EMD", select_type="images")
     signal = _choose(path, signals, limits)
     names = "".join(str(axis.get("name")).lower()[-1:] for axis in signal["axes"][-2:])
     if names == "xy":  # the plugin transposes old Berkeley files, also those that are (y, x)
@@ -264,6 +268,16 @@ def _signals(path: Path, plugin: str, kind: str, **options: Any) -> list[Signal]
         module = _import(f"rsciio.{plugin}", path, kind)
         with _sentences(path):
             return list(module.file_reader(str(path), **options))
+
+
+def _lazy_signals(path: Path, plugin: str, kind: str, **options: Any) -> list[Signal]:
+    """As `_signals`, without loading pixels if the plugin can: only from data sets in chunks."""
+    try:
+        return _signals(path, plugin, kind, lazy=True, **options)
+    except ValueError as err:
+        if "chunks" not in str(err):
+            raise
+        return _signals(path, plugin, kind, **options)
 
 
 def _close_hspy(path: Path) -> None:
