@@ -114,6 +114,6 @@ def faults(shape: Shape, rng: Rng) -> Image:
         across, along = turned(y, x, direction + rng.choice([0, 1.23]))
         inside = np.clip(half - np.abs(along + 0.4 * across), 0, 1)
         inside = inside * np.clip(width - np.abs(across), 0, 1)
-        fringe = np.cos(np.pi * across * rng.integers(2, 7) / width)
+        fringe = np.cos(np.pi * across * int(rng.integers(2, 7)) / width)
         total[window] += inside * (rng.uniform(0.15, 0.4) * fringe)
     return total

@@ -181,8 +181,11 @@ def cells(y: Image, x: Image, spacing_px: float, rng: Rng) -> Cells:
         second = np.where(closest, first, np.where(closer, squared, second))
         label, first = np.where(closest, there, label), np.minimum(first, squared)
 
-    apart = np.hypot(pv[label] - pv[other], pu[label] - pu[other])
-    edge = (second - first) / (2 * np.maximum(apart, 1e-3))
+    # Distance to the bisector, in pixels however much the coordinates are bent or stretched.
+    across = (pv[other] - pv[label], pu[other] - pu[label])
+    gradients = zip(np.gradient(v), np.gradient(u), strict=True)
+    slope = np.hypot(*(across[0] * dv + across[1] * du for dv, du in gradients))
+    edge = (second - first) / (2 * np.maximum(slope, 0.1 * spacing_px))
     return Cells(label, edge, turned(v - pv[label], u - pu[label], -angle), rows * cols)
 
 

@@ -4,6 +4,7 @@
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +74,8 @@ class Dislocations:
         .. [1] J. P. Hirth and J. Lothe, Theory of Dislocations (1982), Eq. 3-45.
         """
         uy, ux = np.zeros_like(y), np.zeros_like(x)
-        for place, burger in zip(self.places, self.burgers, strict=True):
-            angle, size = float(np.arctan2(burger[0], burger[1])), float(np.hypot(*burger))
+        for place, burger in zip(self.places.tolist(), self.burgers.tolist(), strict=True):
+            angle, size = math.atan2(*burger), math.hypot(*burger)
             v, u = turned(y - place[0], x - place[1], angle)
             r2 = u**2 + v**2 + 0.5  # never 0
             along = np.arctan2(v, u) + u * v / (1.4 * r2)
@@ -120,7 +121,7 @@ def columns(shape: Shape, rng: Rng) -> Image:
     """Bright atomic columns on dark, as an annular dark-field detector sees them."""
     period = log_uniform(rng, 4, 40)
     model = crystal(rng, period)
-    grain, turns = grains(shape, rng)
+    grain, _, turns = grains(shape, rng)
     places, heights = [], []
     for label, turn in enumerate(turns.tolist()):
         p, h = sites(model.turned(turn), shape, 2 * period)
@@ -146,15 +147,15 @@ def at(image: Image, places: Image) -> Image:
     return image[y, x]
 
 
-def grains(shape: Shape, rng: Rng) -> tuple[Image, Image]:
-    """Which grain a pixel lies in, and the turn of each grain in radians."""
+def grains(shape: Shape, rng: Rng) -> tuple[Image, Image, Image]:
+    """Which grain a pixel lies in, its distance to the boundary, and the turn of each grain."""
     if rng.random() < 0.5:
-        return np.zeros(shape, int), np.zeros(1)
+        return np.zeros(shape, int), np.full(shape, np.inf, np.float32), np.zeros(1)
     size = log_uniform(rng, 80, 600)
-    grain = cells(*warped(shape, rng, size, 0.08 * size), size, rng).label
-    names, label = np.unique(grain, return_inverse=True)
+    grain = cells(*warped(shape, rng, size, 0.08 * size), size, rng)
+    names, label = np.unique(grain.label, return_inverse=True)
     spread = pick(rng, (0.05, 0.3, 1.6))
-    return label.reshape(shape), rng.uniform(-spread, spread, len(names))
+    return label.reshape(shape), grain.edge_px, rng.uniform(-spread, spread, len(names))
 
 
 def defective(
@@ -195,7 +196,7 @@ def specimen(shape: Shape, rng: Rng) -> tuple[Image, Image]:
     if rng.random() < 0.6:
         return thickness, np.ones(shape, np.float32)
     outline = smooth_field(shape, rng, log_uniform(rng, 80, 1500))
-    outline += 0.15 * rng.random() * fractal_field(shape, rng, 2.5)
+    outline += 0.2 * rng.random() * fractal_field(shape, rng, 3.2)
     depth = (outline + rng.uniform(-0.3, 1.2)) / rng.uniform(0.05, 0.8)
     inside = np.clip(depth, 0, 1)
     return thickness * inside, inside
@@ -249,7 +250,7 @@ def atoms(shape: Shape, rng: Rng) -> Image:
 
 def waves(shape: Shape, model: Crystal, thickness: Image, rng: Rng) -> Image:
     """Sum of the plane waves of a crystal's low-order planes, grain by grain."""
-    grain, turns = grains(shape, rng)
+    grain, edge, turns = grains(shape, rng)
     uy, ux = displacement(shape, model, rng)
     y, x = np.indices(shape, dtype=np.float32)
     c, s = (f(turns).astype(np.float32)[grain] for f in (np.cos, np.sin))
@@ -260,7 +261,9 @@ def waves(shape: Shape, model: Crystal, thickness: Image, rng: Rng) -> Image:
     fading = rng.uniform(2, 8)
     total = np.zeros(shape, np.float32)
     for gy, gx in orders.tolist():
-        strength = rng.normal() * np.exp(-fading * np.hypot(gy, gx))
+        strength = rng.normal() * math.exp(-fading * math.hypot(gy, gx))
         beating = np.cos(rng.uniform(0, 8) * thickness + rng.uniform(0, 6))
         total += strength * beating * np.cos(2 * np.pi * (gy * y + gx * x) + rng.uniform(0, 6))
-    return total / max(float(total.std()), 1e-3)
+    period = float(np.hypot(*model.vectors[0]))
+    ordered = 1 - np.exp(-edge / (rng.uniform(0.05, 0.5) * period))  # boundaries are not
+    return ordered * total / max(float(total.std()), 1e-3)
