@@ -50,7 +50,7 @@ KINDS: Mapping[str, TruthKind] = MappingProxyType(
         for kind in (
             TruthKind(
                 "particles",
-                "Nanoparticles on a film, self-assembled dots, or proteins in ice.",
+                "Nanoparticles on a film, self-assembled dots, proteins or vesicles in ice.",
                 0.3,
                 particles.draw,
             ),

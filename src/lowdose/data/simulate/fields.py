@@ -247,6 +247,17 @@ def spots(
     return total[start[0] :, start[1] :][: shape[0], : shape[1]].astype(np.float32)
 
 
+def strand(shape: tuple[int, int], rng: Rng, direction: float) -> Image:
+    """Signed distance in pixels to a gently curved line through the frame."""
+    y, x = coordinates(shape)
+    y, x = turned(y - rng.uniform(0, shape[0]), x - rng.uniform(0, shape[1]), direction)
+    length = log_uniform(rng, 150, 2000)
+    bend = rng.uniform(0, 0.15) * length
+    phase = 2 * np.pi * x / length + np.float32(rng.uniform(0, 6))
+    slope = bend * 2 * np.pi / length * np.cos(phase)
+    return (y - bend * np.sin(phase)) / np.sqrt(1 + slope**2)
+
+
 def imaged(image: Image, rng: Rng) -> Image:
     """The truth as a microscope would show it without noise, scaled to [0, 1].
 

@@ -22,6 +22,7 @@ from lowdose.data.simulate.fields import (
     rescaled,
     smooth_field,
     spots,
+    strand,
     turned,
     warped,
 )
@@ -143,7 +144,7 @@ def debris(shape: Shape, rng: Rng) -> Image:
 
 @dataclass(frozen=True, slots=True)
 class Gloss:
-    """How the balls of one powder look.
+    """How the grains of one powder look.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ class Gloss:
         Brightness of the middle, what the edge adds and how suddenly, and the difference
         between the two sides.
     lumpy : float
-        How far an outline strays from a circle.
+        How far the outline of a ball strays from a circle.
     """
 
     base: float
@@ -159,6 +160,20 @@ class Gloss:
     sharpness: float
     side: float
     lumpy: float
+
+    def crystallite(self, y: Image, x: Image, size: float, rng: Rng) -> tuple[Image, Image]:
+        """Distance from the middle (1 on the outline) and brightness of one faceted grain."""
+        sides = int(rng.integers(3, 8))
+        angles = 2 * np.pi * (np.arange(sides) + rng.uniform(-0.3, 0.3, sides)) / sides
+        reach = (size * rng.uniform(0.6, 1, sides)).tolist()
+        walls = np.stack(
+            [turned(y, x, a)[0] / r for a, r in zip(angles.tolist(), reach, strict=True)]
+        )
+        out, top = walls.max(axis=0), rng.uniform(0.2, 0.8)
+        shades = (self.base + self.edge * rng.uniform(-0.5, 0.5, sides)).astype(np.float32)
+        bright = np.where(out > top, shades[walls.argmax(axis=0)], self.base + 0.3 * self.edge)
+        ridge = np.exp(-(((out - top) * size) ** 2) / 4) + np.exp(-(((out - 1) * size) ** 2) / 4)
+        return out, bright + 0.4 * self.edge * ridge
 
     def ball(self, y: Image, x: Image, size: float, rng: Rng) -> tuple[Image, Image]:
         """Distance from the middle (1 on the outline) and brightness of one ball."""
@@ -184,12 +199,13 @@ def powder(shape: Shape, rng: Rng) -> Image:
         lumpy=rng.uniform(0, 0.25) * (rng.random() < 0.6),
     )
     spread, lamp = rng.uniform(0.05, 0.6), rng.uniform(0, 2 * np.pi)
+    grain = pick(rng, (gloss.ball, gloss.ball, gloss.crystallite))
     skin = ball_skin(shape, rng, radius)
     count = int(np.clip(rng.uniform(0.2, 2.5) * image.size / (np.pi * radius**2), 2, 900))
     for place in rng.uniform(-radius, np.array(shape) + radius, (count, 2)):
         size = radius * float(np.exp(spread * rng.standard_normal()))
         window, y, x = near(shape, place, 1.5 * size + 2)
-        out, bright = gloss.ball(*turned(y, x, lamp), size, rng)
+        out, bright = grain(*turned(y, x, lamp), size, rng)
         bright = bright + anywhere(skin, bright.shape, rng)
         cover = np.clip((1 - out) * size + 0.5, 0, 1)
         shadow = 1 - 0.4 * np.exp(-np.maximum(out - 1, 0) * 6)
@@ -235,17 +251,6 @@ def fibres(shape: Shape, rng: Rng) -> Image:
         cover = np.clip((1 - np.abs(t)) * half + 0.5, 0, 1)
         image[inside] = under + cover * (bright - under)
     return image
-
-
-def strand(shape: Shape, rng: Rng, direction: float) -> Image:
-    """Signed distance in pixels to a gently curved line through the frame."""
-    y, x = coordinates(shape)
-    y, x = turned(y - rng.uniform(0, shape[0]), x - rng.uniform(0, shape[1]), direction)
-    length = log_uniform(rng, 150, 2000)
-    bend = rng.uniform(0, 0.15) * length
-    phase = 2 * np.pi * x / length + np.float32(rng.uniform(0, 6))
-    slope = bend * 2 * np.pi / length * np.cos(phase)
-    return (y - bend * np.sin(phase)) / np.sqrt(1 + slope**2)
 
 
 def coating(shape: Shape, rng: Rng) -> Image:

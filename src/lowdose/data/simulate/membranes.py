@@ -31,12 +31,13 @@ Shape = tuple[int, int]
 def draw(shape: Shape, rng: Rng) -> Image:
     """One field of tissue: greys from 0 (stain) to 1 (resin)."""
     size = log_uniform(rng, 40, 400)
-    tissue, edge = neuropil(shape, rng, size)
+    tissue = neuropil(shape, rng, size)
+    edge = tissue.edge_px
     width = log_uniform(rng, 1.0, 3.5)
     image = cytoplasm(shape, rng, tissue)
     if rng.random() < 0.6:
         image = image * reticulum(shape, rng, tissue, width)
-    image = organelles(image, edge, rng, width=width, size=size)
+    image, edge = organelles(image, edge, rng, width=width, size=size)
     image = image * membranes(edge, rng, width)
     if rng.random() < 0.35:
         image = resin(image, rng, width)
@@ -45,8 +46,8 @@ def draw(shape: Shape, rng: Rng) -> Image:
     return imaged(image, rng)
 
 
-def neuropil(shape: Shape, rng: Rng, size: float) -> tuple[Cells, Image]:
-    """Large cells, some of them split into bundles of small ones; and the distance to an edge."""
+def neuropil(shape: Shape, rng: Rng, size: float) -> Cells:
+    """Large cells, some of them split into bundles of small ones."""
     angle, stretch = rng.uniform(0, np.pi), log_uniform(rng, 1, 3)
     y, x = turned(*coordinates(shape), angle)
     y = y * stretch
@@ -58,7 +59,7 @@ def neuropil(shape: Shape, rng: Rng, size: float) -> tuple[Cells, Image]:
     split = (rng.random(large.count) < rng.uniform(0, 0.7))[large.label]
     label = np.where(split, small.label + large.count, large.label)
     edge = np.where(split, np.minimum(large.edge_px, small.edge_px), large.edge_px)
-    return Cells(label, edge, large.offset, large.count + small.count), edge
+    return Cells(label, edge, large.offset, large.count + small.count)
 
 
 def cytoplasm(shape: Shape, rng: Rng, tissue: Cells) -> Image:
@@ -90,7 +91,7 @@ def reticulum(shape: Shape, rng: Rng, tissue: Cells, width: float) -> Image:
     level = rng.uniform(0, 0.8)
     line = np.exp(-((np.abs(field - level) / slope / (0.7 * width)) ** 2))
     holds = (rng.random(tissue.count) < rng.uniform(0, 0.6))[tissue.label]
-    where = holds & (smooth_field(shape, rng, 120) > 0)
+    where = holds & (tissue.edge_px > 2 * width) & (smooth_field(shape, rng, 120) > 0)
     return 1 - rng.uniform(0.2, 0.6) * line * where
 
 
@@ -196,15 +197,16 @@ _ORGANELLES: tuple[tuple[Painter, tuple[float, float], float, float], ...] = (
 )
 
 
-def organelles(image: Image, edge: Image, rng: Rng, *, width: float, size: float) -> Image:
-    """The cytoplasm with organelles drawn wherever a cell has room for them."""
-    image = image.astype(np.float32)
-    edge = edge.copy()
+def organelles(
+    image: Image, edge: Image, rng: Rng, *, width: float, size: float
+) -> tuple[Image, Image]:
+    """The cytoplasm with organelles where cells have room, and `edge` with none inside them."""
+    image, edge, free = image.copy(), edge.copy(), edge.copy()
     for paint, (low, high), density, aspect in _ORGANELLES:
         count = rng.poisson(rng.random() * density * image.size / size**2)
         for _ in range(min(count, 300)):
             centres = rng.integers(0, image.shape, (6, 2))
-            room = edge[centres[:, 0], centres[:, 1]]
+            room = free[centres[:, 0], centres[:, 1]]
             centre = centres[np.argmax(room)]
             slim = rng.uniform(1, aspect)
             radius = min(width * log_uniform(rng, low, high), slim * float(room.max()))
@@ -212,10 +214,11 @@ def organelles(image: Image, edge: Image, rng: Rng, *, width: float, size: float
                 continue
             window, y, x = near(image.shape, centre, 1.5 * radius)
             shape = body(y, x, radius, rng, aspect=slim, width=width)
-            cover = np.clip(shape.depth / width + 1.5, 0, 1) * (edge[window] > width)
+            cover = np.clip(shape.depth / width + 1.5, 0, 1)
             image[window] += cover * (paint(shape, rng) - image[window])
-            edge[window] = np.minimum(edge[window], np.maximum(-shape.depth, 0))
-    return image
+            edge[window] = np.maximum(edge[window], 3 * width * cover)
+            free[window] = np.minimum(free[window], np.maximum(-shape.depth, 0))
+    return image, edge
 
 
 def resin(image: Image, rng: Rng, width: float) -> Image:

@@ -1,4 +1,4 @@
-"""Particles: nanoparticles on a film, self-assembled dots, proteins in ice."""
+"""Particles: nanoparticles on a film, self-assembled dots, proteins and vesicles in ice."""
 
 # numpy types the arithmetic of such arrays as Any:
 # mypy: disable-error-code="no-any-return"
@@ -20,6 +20,7 @@ from lowdose.data.simulate.fields import (
     pick,
     smooth_field,
     spots,
+    strand,
     turned,
 )
 
@@ -28,7 +29,7 @@ Shape = tuple[int, int]
 
 def draw(shape: Shape, rng: Rng) -> Image:
     """One image of particles, of whatever sort."""
-    scene = pick(rng, (supported, supported, assembled, proteins))
+    scene = pick(rng, (supported, supported, assembled, proteins, vesicles))
     return imaged(scene(shape, rng), rng)
 
 
@@ -75,11 +76,34 @@ def proteins(shape: Shape, rng: Rng) -> Image:
     return defocused(-(potential + ice + support), rng) - thickness
 
 
-def defocused(image: Image, rng: Rng) -> Image:
+def vesicles(shape: Shape, rng: Rng) -> Image:
+    """Lipid vesicles and filaments in ice, seen through a defocused lens."""
+    leaflet = log_uniform(rng, 0.8, 2.5)
+    radius = leaflet * log_uniform(rng, 8, 60)
+    matter = rng.uniform(0, 0.15) * fractal_field(shape, rng, rng.uniform(1, 2.5))
+    for centre in scattered(shape, rng, radius, coverage=log_uniform(rng, 0.05, 0.6)):
+        size = radius * float(np.exp(0.4 * rng.standard_normal()))
+        window, y, x = near(shape, centre, 1.3 * size + 8 * leaflet)
+        shell = np.hypot(y, x * rng.uniform(1, 1.25)) - size
+        matter[window] += wall(shell, leaflet) - 0.1 * (shell < 0) * rng.random()
+    for _ in range(int(rng.integers(0, 9))):
+        width = leaflet * log_uniform(rng, 0.5, 5)
+        matter += wall(np.abs(strand(shape, rng, rng.uniform(0, np.pi))) - width, leaflet)
+    support = rng.uniform(0, 1.5) * film(shape, rng) if rng.random() < 0.3 else 0.0
+    drift = rng.uniform(0, 0.4) * smooth_field(shape, rng, max(shape))
+    return defocused(-(matter + support), rng, most=40 * leaflet**2) - drift
+
+
+def wall(depth: Image, leaflet: float) -> Image:
+    """Density of a bilayer: two dense sheets at a distance of two and a half widths."""
+    return np.exp(-(((np.abs(depth) - 1.25 * leaflet) / leaflet) ** 2))
+
+
+def defocused(image: Image, rng: Rng, *, most: float = 400.0) -> Image:
     """The image under the sine of a lens's phase shift: halos and Thon rings.
 
-    The phase is pi times defocus times frequency squared with the defocus in square pixels,
-    so that its first zero lies at a period of sqrt(defocus) pixels.
+    The phase is pi times defocus times frequency squared. The defocus is in square pixels, up
+    to `most`: its square root is the period at which the first zero lies.
     """
     pad = 32
     padded = np.pad(image, pad, mode="symmetric")
@@ -87,8 +111,9 @@ def defocused(image: Image, rng: Rng) -> Image:
     k2 = ky**2 + kx**2
     v, u = turned(ky, kx, rng.uniform(0, np.pi))
     astigmatism = rng.uniform(0, 0.2) * (v**2 - u**2)
-    phase = np.pi * log_uniform(rng, 12, 400) * (k2 + astigmatism) + rng.uniform(0.07, 0.4)
-    envelope = np.exp(-log_uniform(rng, 3, 30) * k2)
+    defocus = log_uniform(rng, min(12, most / 2), most)
+    phase = np.pi * defocus * (k2 + astigmatism) + rng.uniform(0.07, 0.4)
+    envelope = np.exp(-(2 + defocus * rng.uniform(0.1, 0.5)) * k2)  # partial coherence
     return filtered(padded, np.sin(phase) * envelope)[pad:-pad, pad:-pad]
 
 
