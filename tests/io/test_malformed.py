@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import resource
 import sys
 import time
 import warnings
@@ -22,6 +21,8 @@ from tests.io.malformed_cases import (
     good_npy,
     mrc_bytes,
 )
+
+resource = pytest.importorskip("resource", reason="memory is not accounted for here")
 
 
 def peak_megabytes():
@@ -45,7 +46,7 @@ def test_a_malformed_file_is_refused_in_one_line(name, tmp_path):
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
-    assert message.endswith((".", "?")) or "cannot be decoded" in message
+    assert message.endswith((".", "?"))
     assert time.perf_counter() - start < 2
     assert peak_megabytes() - peak < 300
     assert sorted(tmp_path.iterdir()) == before
@@ -73,6 +74,10 @@ def test_a_file_without_permission_is_refused_with_the_reason(tmp_path):
     path.chmod(0)
     with pytest.raises(InputError, match="Permission denied"):
         lowdose.io.read(path)
+    tmp_path.chmod(0)
+    with pytest.raises(InputError, match="Permission denied"):
+        lowdose.io.read(path)
+    tmp_path.chmod(0o700)
 
 
 SMALL = np.arange(12 * 10, dtype="f4").reshape(12, 10)

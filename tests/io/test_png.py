@@ -70,7 +70,7 @@ def test_a_stack_is_refused(tmp_path):
 
 def test_colour_is_refused_with_its_name(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "in.png")
-    with pytest.raises(UnsupportedContentError, match="RGB PNG of 8 bits"):
+    with pytest.raises(UnsupportedContentError, match="colours are RGB of 8 bits"):
         lowdose.io.read(tmp_path / "in.png")
 
 

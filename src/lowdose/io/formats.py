@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,12 +133,12 @@ def identify(path: Path | str) -> Format:
     for file_format in FORMATS:
         if file_format.sniff(head, path):
             return file_format
-    names = ", ".join(file_format.name for file_format in FORMATS)
     claim = by_suffix(path)
-    detail = f" although its name says {claim.name}" if claim else ""
-    raise UnknownFormatError(
-        path, f"its content is of no format lowdose reads ({names}){detail}. Is it damaged?"
-    )
+    if claim:
+        problem = f"is named like {claim.name}, but its content is of no format lowdose reads."
+        raise UnknownFormatError(path, f"{problem} Is it damaged?")
+    names = ", ".join(file_format.name for file_format in FORMATS)
+    raise UnknownFormatError(path, f"its content is of no format lowdose reads ({names}).")
 
 
 def by_suffix(path: Path | str) -> Format | None:
@@ -172,15 +173,16 @@ def output_suffix(micrograph: Micrograph) -> str:
 
 
 def _head(path: Path) -> bytes:
-    if path.is_dir():
-        raise InputError(path, "is a folder; give the files in it.")
-    if not path.exists():
-        raise InputError(path, "no such file.")
-    if not path.is_file():
-        raise InputError(path, "is a device or a pipe, not a file.")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise InputError(path, "is a folder; give the files in it.")
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            raise InputError(path, "is a device or a pipe, not a file.")
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
+    except FileNotFoundError as err:
+        raise InputError(path, "no such file.") from err
     except OSError as err:
         raise InputError(path, f"cannot be opened ({err.strerror}).") from err
     if not head:
@@ -232,7 +234,8 @@ def _library_errors(path: Path, file_format: Format) -> Iterator[None]:
 
 def _damaged(path: Path, file_format: Format, err: Exception) -> MalformedFileError:
     detail = " ".join(str(err).split())[:200] or type(err).__name__
-    return MalformedFileError(path, f"cannot be decoded as {file_format.name}: {detail}")
+    problem = f"cannot be decoded as {file_format.name}: {detail.rstrip('.')}."
+    return MalformedFileError(path, f"{problem} Copy it again from the source.")
 
 
 @contextmanager

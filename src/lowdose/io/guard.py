@@ -70,7 +70,7 @@ def check_stored(
     if found < expected:
         raise MalformedFileError(
             path,
-            f"cut short: the header promises {_words(shape)} {np.dtype(dtype)} pixels, "
+            f"cut short: the header promises {_words(shape)} {np.dtype(dtype).name} pixels, "
             f"{expected} bytes in all, and the file has {found}. Copy it again from the source.",
         )
 
@@ -104,12 +104,13 @@ def check_decoded(
     """
     decoded = header + check_shape(path, shape, limits) * np.dtype(dtype).itemsize
     ratio = decoded / max(stored, 1)
+    kind = np.dtype(dtype).name
     if decoded > limits.decoded_bytes or (
         decoded > limits.decoded_floor and ratio > limits.decoded_ratio
     ):
         raise LimitError(
             path,
-            f"{stored} compressed bytes claim to hold {_words(shape)} {np.dtype(dtype)} pixels "
+            f"{stored} compressed bytes claim to hold {_words(shape)} {kind} pixels "
             f"({decoded / 1e9:.1f} GB, {ratio:.0f} times as much); refused as implausible. "
             "Decompress it yourself if you trust it.",
         )

@@ -51,9 +51,10 @@ def _layout(path: Path) -> tuple[tuple[int, int], np.dtype[np.generic], bool]:
         raise MalformedFileError(path, "cut short: it ends within the PNG header.")
     width, height, bits, colour = struct.unpack(">IIBB", head[16:26])
     if colour != 0 or bits not in (8, 16):
+        kind = _COLOURS.get(colour, f"type {colour}")
         raise UnsupportedContentError(
             path,
-            f"is a {_COLOURS.get(colour, colour)} PNG of {bits} bits, no micrograph. Convert it "
+            f"its colours are {kind} of {bits} bits, and a micrograph has none. Convert it "
             "to 8- or 16-bit greyscale, or better, go back to the microscope's own file.",
         )
     return (height, width), np.dtype(f"u{bits // 8}"), head[28] == 1
