@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lowdose.data.simulate import KINDS, simulate_truth
 from lowdose.errors import ConfigError, InputError
 from lowdose.io import FORMATS, read
 
@@ -113,6 +114,28 @@ def load_truths(
         If a file cannot be read, is too small, or is constant.
     """
     return [truth for path in _files(folders) for truth in _load(path, least_side, progress)]
+
+
+def draw_truths(count: int, *, seed: int, side: int = 512) -> list[Truth]:
+    """Simulate truths of every kind, each kind a group.
+
+    Parameters
+    ----------
+    count : int
+        Per kind.
+    seed : int
+        Start of the random numbers; the same seed draws the same truths.
+    side : int
+        Height and width in pixels.
+    """
+    truths = []
+    for place, kind in enumerate(KINDS):
+        for index in range(count):
+            rng = np.random.default_rng((seed, place, index))
+            pixels = simulate_truth(kind, (side, side), rng=rng).pixels
+            low, high = float(pixels.min()), float(pixels.max())
+            truths.append(Truth(pixels, low, high, f"{kind}[{index}]", f"simulated {kind}"))
+    return truths
 
 
 def _load(path: Path, least_side: int, progress: Callable[[Path], None]) -> Iterable[Truth]:

@@ -27,7 +27,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        return x + self.second(F.relu(self.first(x)))
+        change: Tensor = self.second(F.relu(self.first(x)))
+        return x + change
 
 
 class UNet(nn.Module):
@@ -66,7 +67,7 @@ class UNet(nn.Module):
         super().__init__()
         if len(widths) != len(depths) or not widths:
             raise ValueError(f"{len(widths)} widths and {len(depths)} depths; expected as many")
-        self.unshuffle = unshuffle
+        self.unshuffle, self.depths = unshuffle, tuple(depths)
         self.head = nn.Conv2d(unshuffle**2 + 1, widths[0], 3, padding=1, bias=False)
         pairs = list(itertools.pairwise(widths))
         self.down_blocks = nn.ModuleList(map(_blocks, widths, depths))
@@ -82,6 +83,23 @@ class UNet(nn.Module):
     def stride(self) -> int:
         """Height and width of an input must be multiples of this."""
         return int(self.unshuffle * 2 ** len(self.downs))
+
+    @property
+    def reach(self) -> int:
+        """Radius in pixels of what an output pixel depends on, rounded up to the stride."""
+        scales = [self.unshuffle * 2**n for n in range(len(self.depths))]
+        passes = [2] * len(self.up_blocks) + [1]
+        # Two 3×3 convolutions per block, on the way down and up; first and last convolution; and
+        # the blocks of pixels that became one.
+        radius = sum(2 * s * d * n for s, d, n in zip(scales, self.depths, passes, strict=True))
+        radius += 2 * self.unshuffle + self.stride - 1
+        return -(-radius // self.stride) * self.stride
+
+    def run_body_in(self, dtype: torch.dtype) -> None:
+        """Run all but the first and the last convolution in another precision."""
+        self.to(dtype)
+        self.head.float()
+        self.tail.float()
 
     def forward(self, image: Tensor, level: Tensor) -> Tensor:
         """Predict the noise.
@@ -114,7 +132,7 @@ class UNet(nn.Module):
         x = torch.cat([x, level.expand(-1, 1, *x.shape[-2:])], dim=1)
         with torch.autocast(image.device.type, enabled=False):
             x = self.head(x.contiguous(memory_format=torch.channels_last))
-        x = self._body(x.to(self.up_blocks[0][0].first.weight.dtype))
+        x = self._body(x.to(next(self.down_blocks.parameters()).dtype))
         with torch.autocast(image.device.type, enabled=False):
             noise = F.pixel_shuffle(self.tail(x.float()), self.unshuffle)
         noise = noise * (level / (level**2 + FADE_LEVEL**2))

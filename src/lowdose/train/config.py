@@ -18,21 +18,27 @@ from lowdose.errors import ConfigError
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network is trained, see ``lowdose models``."""
+    """Which network is trained, see ``lowdose models``, and the weights it starts from.
+
+    `start` names shipped weights or a ``.safetensors`` file; empty means random ones.
+    """
 
     name: str = "unet"
     options: Mapping[str, Any] = field(default_factory=dict)
+    start: str = ""
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the truths are, and how many crops of which size make a step.
 
-    Paths are relative to the configuration file. `batch` counts the crops of all processes
+    Paths are relative to the configuration file. `simulated` truths of each kind of
+    `lowdose.data.simulate` are drawn beside those read. `batch` counts the crops of all processes
     together. Validation takes the middle `validation_patch` pixels of each image.
     """
 
     train: tuple[str, ...] = ()
+    simulated: int = 0
     validation: tuple[str, ...] = ()
     patch: int = 160
     batch: int = 8
@@ -40,8 +46,8 @@ class DataConfig:
     validation_doses: tuple[float, ...] = (50.0, 500.0, 50000.0)
 
     def __post_init__(self) -> None:
-        if not self.train:
-            raise ConfigError("[data] train names no folder of micrographs")
+        if not self.train and not self.simulated:
+            raise ConfigError("[data] train names no folder of micrographs, and simulated is 0")
         if self.patch < 16 or self.batch < 1:
             raise ConfigError(
                 f"[data] patch is {self.patch} and batch {self.batch}; expected at least 16 and 1"
@@ -87,8 +93,8 @@ class TrainConfig:
     4
     >>> parse_config({"data": {"train": ["crops"], "bacth": 4}})
     Traceback (most recent call last):
-    lowdose.errors.ConfigError: [data] has no setting 'bacth'; it has: train, validation, patch, \
-batch, validation_patch, validation_doses
+    lowdose.errors.ConfigError: [data] has no setting 'bacth'; it has: train, simulated, validation, \
+patch, batch, validation_patch, validation_doses
     """
 
     data: DataConfig

@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lowdose.checkpoint import Record, save_weights
+from lowdose.checkpoint import Record, load_weights, save_weights
 from lowdose.data.pairs import Batch, PairSource
-from lowdose.data.truths import TruthSet, load_truths
+from lowdose.data.truths import TruthSet, draw_truths, load_truths
 from lowdose.errors import ConfigError
 from lowdose.io.guard import whole_file
 from lowdose.models.catalog import build
@@ -77,7 +77,7 @@ class Trainer:
             )
         self.config, self.folder, self.process = config, folder, process
         torch.manual_seed(config.seed)
-        self.network = build(config.network.name, config.network.options)
+        self.network = _fresh_network(config)
         self.network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
@@ -99,8 +99,10 @@ class Trainer:
             Stop (with a checkpoint) before this step.
         """
         config = self.config
+        truths = load_truths(config.data.train, least_side=config.data.patch)
+        truths += draw_truths(config.data.simulated, seed=config.seed)
         source = PairSource(
-            TruthSet(load_truths(config.data.train, least_side=config.data.patch)),
+            TruthSet(truths),
             patch=config.data.patch,
             dose=config.dose,
             augmentation=config.augmentation,
@@ -290,6 +292,20 @@ def _process(device: str) -> Iterator[Process]:
         yield Process(dist.get_rank(), world, place)
     finally:
         dist.destroy_process_group()
+
+
+def _fresh_network(config: TrainConfig) -> nn.Module:
+    """Build the network of a run as it is before the first step."""
+    wanted = config.network
+    if not wanted.start:
+        return build(wanted.name, wanted.options)
+    network, record = load_weights(wanted.start)
+    if (record.network, dict(record.options)) != (wanted.name, dict(wanted.options)):
+        raise ConfigError(
+            f"[network] start: {wanted.start} holds {record.network} {dict(record.options)}; "
+            f"expected {wanted.name} {dict(wanted.options)}"
+        )
+    return network.train()
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,277 @@
+"""Denoising whole micrographs: one noise model, one scaling, as many tiles as memory asks for."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lowdose import __version__
+from lowdose.checkpoint import DEFAULT, Record, load_weights
+from lowdose.errors import ConfigError, OutputError
+from lowdose.micrograph import Micrograph
+from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling
+from lowdose.physics.dose import NoiseModel
+from lowdose.physics.estimate import estimate_noise
+from lowdose.tiling import Tile, tile_plan, view
+
+Precision = Literal["auto", "bf16", "float32"]
+Progress = Callable[[int, int], None]
+
+# Working memory of a pass of the network per pixel of its window, measured with /usr/bin/time.
+_BYTES_PER_PIXEL = {torch.bfloat16: 130, torch.float32: 260}
+# A larger tile gains nothing: its halo is a small part of it by then.
+_LARGEST_TILE = 2048
+_SMALLEST_TILE = 256
+# Pixels of an image from which its scaling is taken.
+_SAMPLE = 1 << 18
+
+
+class TiledNetwork(Protocol):
+    """What a network tells about itself so that it can be run in tiles."""
+
+    stride: int
+    reach: int
+
+    def run_body_in(self, dtype: torch.dtype) -> None:
+        """Run all but the first and the last layer in another precision."""
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """A denoised micrograph and what was assumed about its noise.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        Float32 pixels in the units of the input, with its calibration.
+    noise : NoiseModel
+        Given or estimated.
+    """
+
+    micrograph: Micrograph
+    noise: NoiseModel
+
+
+class Denoiser:
+    """A loaded network, ready for micrographs of any size.
+
+    Parameters
+    ----------
+    model : str
+        Name of shipped weights or path of a ``.safetensors`` file.
+    device : str
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or ``"auto"`` for the best there is.
+    precision : str
+        ``"auto"`` takes bf16 where the processor computes it natively, which changes a result by
+        a few thousandths of the noise; ``"float32"`` is exact.
+    tile : int, optional
+        Side of the tiles in pixels; by default as large as free memory allows, up to 2048.
+
+    Raises
+    ------
+    WeightsError
+        If the weights are missing, altered or unfit.
+    ConfigError
+        If there is no such device, or the tile side is below 16.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        tile: int | None = None,
+    ) -> None:
+        if tile is not None and tile < 16:
+            raise ConfigError(f"tile side is {tile} px; expected at least 16")
+        self.device = pick_device(device)
+        self.dtype = pick_precision(precision, self.device)
+        self.tile = tile
+        network, self.record = load_weights(model)
+        self._network = _prepared(network, self.record, self.device, self.dtype)
+
+    def __call__(
+        self,
+        micrograph: Micrograph,
+        *,
+        noise: NoiseModel | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> Denoised:
+        """Denoise an image, or each frame of a stack.
+
+        Parameters
+        ----------
+        micrograph : Micrograph
+            Of any size from 1 × 1 on; may be a memory map larger than memory.
+        noise : NoiseModel, optional
+            By default estimated, for a stack from its frames together.
+        progress : callable
+            Told pixels done and pixels in all, after each tile.
+
+        Returns
+        -------
+        Denoised
+            The pixels are in a temporary file of their own where memory is short.
+        """
+        noise = noise or estimate_noise(micrograph.pixels)
+        result = _allocate(micrograph.shape)
+        total, done = micrograph.pixels.size, 0
+        for source, target in zip(micrograph.frames(), _frames(result), strict=True):
+            for part in self._denoise_frame(source, target, noise):
+                done += part
+                progress(done, total)
+        note = f"lowdose {__version__} {self.record.label} {noise}"
+        return Denoised(micrograph.with_pixels(result, note), noise)
+
+    def _denoise_frame(
+        self, source: NDArray[Any], target: NDArray[np.float32], noise: NoiseModel
+    ) -> Any:
+        """Fill `target` tile by tile; yields the pixels done by each."""
+        if noise.is_noise_free:
+            target[...] = source
+            yield target.size
+            return
+        readout = torch.tensor([noise.readout_electrons], dtype=torch.float32, device=self.device)
+        scaling = self._scaling(source, noise, readout)
+        shape = cast(tuple[int, int], source.shape)
+        network = cast(TiledNetwork, self._network)
+        plan = tile_plan(shape, side=self._tile_side(), halo=network.reach, stride=network.stride)
+        for tile in plan:
+            target[tile.core] = self._denoise_tile(source, tile, noise, readout, scaling)
+            yield target[tile.core].size
+
+    @torch.inference_mode()
+    def _denoise_tile(
+        self,
+        source: NDArray[Any],
+        tile: Tile,
+        noise: NoiseModel,
+        readout: Tensor,
+        scaling: Scaling,
+    ) -> NDArray[np.float32]:
+        window = noise.to_electrons(view(source, tile.window))
+        noisy = torch.from_numpy(window)[None, None].to(self.device)
+        electrons = estimate_electrons(self._network, noisy, readout, scaling)[0, 0]
+        if noise.readout_std == 0 and noise.gain_std == 0:
+            electrons.clamp_(min=0)  # a mean of counts is never negative
+        return noise.to_pixels(electrons[tile.core_in_window].cpu().numpy())
+
+    def _scaling(self, source: NDArray[Any], noise: NoiseModel, readout: Tensor) -> Scaling:
+        skip = max(1, round((source.size / _SAMPLE) ** 0.5))
+        sample = torch.from_numpy(noise.to_electrons(source[::skip, ::skip])).to(self.device)
+        return fit_scaling(sample[None], readout)
+
+    def _tile_side(self) -> int:
+        if self.tile:
+            return self.tile
+        # Half of what is free: other programs want to live as well.
+        pixels = 0.5 * free_memory(self.device) / _BYTES_PER_PIXEL[self.dtype]
+        return int(min(_LARGEST_TILE, max(_SMALLEST_TILE, pixels**0.5)))
+
+
+def denoise(
+    micrograph: Micrograph, *, model: str = DEFAULT, noise: NoiseModel | None = None
+) -> Denoised:
+    """Denoise one micrograph; for many, make one `Denoiser` and call it.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        See `lowdose.read`, or wrap an array: ``Micrograph(pixels)``.
+    model : str
+        Name of shipped weights or path of a ``.safetensors`` file.
+    noise : NoiseModel, optional
+        By default estimated.
+    """
+    return Denoiser(model)(micrograph, noise=noise)
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn a name into a device that is there; "auto" prefers CUDA, then MPS.
+
+    Raises
+    ------
+    ConfigError
+        If torch knows no such device, or the machine has none.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as err:
+        raise ConfigError(
+            f"there is no device {name!r}; use auto, cpu, cuda, cuda:1 or mps"
+        ) from err
+    there = {
+        "cpu": True,
+        "cuda": cuda and (device.index or 0) < torch.cuda.device_count(),
+        "mps": mps,
+    }
+    if not there.get(device.type, False):
+        raise ConfigError(f"this machine has no device {name!r}; use --device auto or cpu")
+    return device
+
+
+def pick_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """Data type of a network's body: bf16 if asked for, or if the processor has it natively."""
+    if name == "auto":
+        native = {"cuda": torch.cuda.is_bf16_supported, "cpu": _cpu_has_bf16}
+        name = "bf16" if device.type in native and native[device.type]() else "float32"
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be had on a device; 2 GiB where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 2 << 30
+
+
+def _cpu_has_bf16() -> bool:
+    # Emulated bf16 is slower than float32; torch has no public question for native bf16 yet.
+    names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
+    return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def _prepared(
+    network: nn.Module, record: Record, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    if not isinstance(getattr(network, "reach", None), int):
+        raise ConfigError(f"weights {record.name!r}: network {record.network!r} cannot be tiled")
+    cast(TiledNetwork, network).run_body_in(dtype)
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _frames(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    return pixels if pixels.ndim == 3 else pixels[None]
+
+
+def _allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Float32 pixels in memory, or in a nameless file where they would take a third of it."""
+    size = 4 * int(np.prod(shape, dtype=np.int64))
+    if size < free_memory(torch.device("cpu")) // 3:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile() as file:
+        try:
+            # Reserved now: a disk that fills up under a memory map kills the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as err:
+            folder = tempfile.gettempdir()
+            raise OutputError(
+                f"{folder}: no room for {size / 1e9:.1f} GB of temporary pixels ({err.strerror}). "
+                "Point TMPDIR at a larger disk."
+            ) from err
+        return np.memmap(file, np.float32, "r+", shape=shape)
