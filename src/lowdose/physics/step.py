@@ -1,0 +1,63 @@
+"""The step of pixel values: counts keep theirs, however a program rescaled them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def value_step(pixels: NDArray[Any]) -> float | None:
+    """Find the largest step of which all pixel values are multiples, up to one shift.
+
+    Electron counts have step 1; divided by their largest value, or scaled to [0, 1], they still
+    lie on a grid, and the step of it is the gain.
+
+    Parameters
+    ----------
+    pixels : ndarray, any shape
+        A sample of an image, some ten thousand pixels or more.
+
+    Returns
+    -------
+    float or None
+        The step in pixel units; None where the values lie on no grid that their precision and
+        their number could show.
+
+    Examples
+    --------
+    >>> counts = np.random.default_rng(0).poisson(30, 10_000)
+    >>> value_step(counts), value_step(np.float32(counts * 0.125 + 3))
+    (1.0, 0.125)
+    >>> value_step(np.random.default_rng(0).normal(size=10_000)) is None
+    True
+    """
+    values = np.unique(pixels)
+    if len(values) < 2:
+        return None
+    if pixels.dtype.kind in "ui":
+        return float(np.gcd.reduce(np.diff(values.astype(np.int64))))
+    return _float_step(values.astype(np.float64), float(np.finfo(pixels.dtype).eps))
+
+
+def _float_step(values: NDArray[np.float64], eps: float) -> float | None:
+    rounding = eps * np.abs(values).max()
+    differences = np.diff(values)
+    differences = differences[differences > 2 * rounding]
+    if not len(differences):
+        return None
+    step = float(differences.min())
+    # Ever longer stretches fix the step ever better: first between neighbours, then from the
+    # lowest value on.
+    stretches = [differences[differences < most * step] for most in (1.5, 5.5, 20.5)]
+    offsets = values - values[0]
+    stretches += [offsets[offsets <= most] for most in np.geomspace(100 * step, offsets[-1], 8)]
+    for stretch in stretches:
+        ticks = np.rint(stretch / step)
+        if np.any(np.abs(stretch - ticks * step) > 0.1 * step + 2 * rounding):
+            return None
+        if ticks.any():
+            step = float((ticks @ stretch) / (ticks @ ticks))
+    # Steps as fine as the rounding would fit anything.
+    return step if step > 20 * rounding else None
