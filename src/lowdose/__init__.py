@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from lowdose.infer import Denoiser, denoise
     from lowdose.io import read, write
     from lowdose.micrograph import Axis, Micrograph
-    from lowdose.physics.estimate import NoiseModel, estimate_noise
+    from lowdose.physics.dose import NoiseModel
+    from lowdose.physics.estimate import estimate_noise
 
 _HOME = {
     "Axis": "lowdose.micrograph",
     "Denoiser": "lowdose.infer",
     "LowdoseError": "lowdose.errors",
     "Micrograph": "lowdose.micrograph",
-    "NoiseModel": "lowdose.physics.estimate",
+    "NoiseModel": "lowdose.physics.dose",
     "denoise": "lowdose.infer",
     "estimate_noise": "lowdose.physics.estimate",
     "read": "lowdose.io",

@@ -187,5 +187,5 @@ class PairSource:
 
 def _turn(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """One of the eight flips and rotations by right angles."""
-    turned = np.rot90(crop, rng.integers(4))
+    turned = np.rot90(crop, int(rng.integers(4)))
     return np.ascontiguousarray(turned[::-1] if rng.random() < 0.5 else turned)

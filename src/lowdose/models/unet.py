@@ -91,7 +91,8 @@ class UNet(nn.Module):
         passes = [2] * len(self.up_blocks) + [1]
         # Two 3×3 convolutions per block, on the way down and up; first and last convolution; and
         # the blocks of pixels that became one.
-        radius = sum(2 * s * d * n for s, d, n in zip(scales, self.depths, passes, strict=True))
+        levels = zip(scales, self.depths, passes, strict=True)
+        radius: int = sum(2 * scale * depth * count for scale, depth, count in levels)
         radius += 2 * self.unshuffle + self.stride - 1
         return -(-radius // self.stride) * self.stride
 
