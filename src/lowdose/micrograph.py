@@ -155,6 +155,8 @@ class Micrograph:
 def round_to_dtype(pixels: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     """Pixels as `dtype`; integers are rounded to the nearest and clipped to its range.
 
+    NaN becomes the lowest integer.
+
     Examples
     --------
     >>> round_to_dtype(np.array([-0.4, 1.6, 300.0]), np.uint8)
@@ -164,4 +166,13 @@ def round_to_dtype(pixels: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     if dtype.kind == "f":
         return pixels.astype(dtype, copy=False)
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(pixels), limits.min, limits.max).astype(dtype)
+    if pixels.dtype.kind != "f":
+        own = np.iinfo(pixels.dtype)
+        low, high = max(limits.min, own.min), min(limits.max, own.max)
+        return np.asarray(np.clip(pixels, low, high), dtype)
+    kind = np.result_type(pixels.dtype, np.float32)
+    highest = np.asarray(limits.max, kind)
+    if int(highest) > limits.max:  # 2**31 - 1 is no float32, and 2**31 no int32
+        highest = np.nextafter(highest, np.zeros((), kind))
+    rounded = np.clip(np.rint(pixels), np.asarray(limits.min, kind), highest)
+    return np.asarray(np.nan_to_num(rounded, copy=False, nan=limits.min), dtype)
