@@ -233,18 +233,24 @@ def spots(
     reach = np.ceil(3.5 * sigma).astype(int)
     inside = np.all((centres > -reach) & (centres < reach + np.array(shape) - 1), axis=1)
     centres, heights = centres[inside], np.broadcast_to(heights, inside.shape)[inside]
-    whole = np.rint(centres).astype(int)
-    index, weight = [], []
+    near_px = np.rint(centres).astype(int)
+    index, profile = [], []
     for axis in (0, 1):
-        at = whole[:, axis, None] + np.arange(-reach[axis], reach[axis] + 1)
-        index.append(at + reach[axis])  # in a frame with room for every spot
-        weight.append(np.exp(-0.5 * ((at - centres[:, axis, None]) / sigma[axis]) ** 2))
-    padded = np.array(shape) + 4 * reach + 2
-    flat = index[0][:, :, None] * padded[1] + index[1][:, None, :] + (reach @ [padded[1], 1])
-    values = (heights[:, None] * weight[0])[:, :, None] * weight[1][:, None, :]
-    total = np.bincount(flat.ravel(), values.ravel(), int(padded.prod())).reshape(padded)
-    start = 2 * reach
-    return total[start[0] :, start[1] :][: shape[0], : shape[1]].astype(np.float32)
+        at = near_px[:, axis, None] + np.arange(-reach[axis], reach[axis] + 1)
+        index.append(at + 2 * reach[axis])  # in a frame with room for every spot
+        profile.append(np.exp(-0.5 * ((at - centres[:, axis, None]) / sigma[axis]) ** 2))
+
+    rows, cols = np.array(shape) + 4 * reach + 2
+    total = np.zeros(rows * cols)
+    step = 1 + 4_000_000 // (index[0].shape[1] * index[1].shape[1])  # to bound the memory
+    for part in (slice(i, i + step) for i in range(0, len(centres), step)):
+        flat = index[0][part, :, None] * cols + index[1][part, None, :]
+        tall = heights[part, None] * profile[0][part]
+        values = tall[:, :, None] * profile[1][part, None, :]
+        total += np.bincount(flat.ravel(), values.ravel(), total.size)
+    y, x = 2 * reach
+    total = total.reshape(rows, cols)[y : y + shape[0], x : x + shape[1]]
+    return total.astype(np.float32)
 
 
 def strand(shape: tuple[int, int], rng: Rng, direction: float) -> Image:

@@ -32,12 +32,11 @@ def draw(shape: Shape, rng: Rng) -> Image:
     """One field of tissue: greys from 0 (stain) to 1 (resin)."""
     size = log_uniform(rng, 40, 400)
     tissue = neuropil(shape, rng, size)
-    edge = tissue.edge_px
     width = log_uniform(rng, 1.0, 3.5)
     image = cytoplasm(shape, rng, tissue)
     if rng.random() < 0.6:
         image = image * reticulum(shape, rng, tissue, width)
-    image, edge = organelles(image, edge, rng, width=width, size=size)
+    image, edge = organelles(image, tissue.edge_px, rng, width=width, size=size)
     image = image * membranes(edge, rng, width)
     if rng.random() < 0.35:
         image = resin(image, rng, width)
