@@ -113,6 +113,8 @@ def simulate_truth(
     ------
     ConfigError
         If there is no such kind, or `shape` is too small.
+    ValueError
+        If `pixel_size_nm` is not positive.
 
     Examples
     --------

@@ -84,8 +84,9 @@ def rough(shape: Shape, rng: Rng) -> Image:
 
 def facets(shape: Shape, rng: Rng) -> Image:
     """Height of an intergranular or cleaved surface: tilted, slightly domed grains."""
-    size = log_uniform(rng, 25, 200)
-    grain = cells(*warped(shape, rng, size, 0.1 * size), size, rng)
+    size = log_uniform(rng, 20, 200)
+    bent = warped(shape, rng, 2.5 * size, rng.uniform(0.1, 0.35) * size)
+    grain = cells(*bent, size, rng)
     tilt = rng.uniform(0.1, 0.9)
     y, x = grain.offset
     plane = y * grain.each(rng, -tilt, tilt) + x * grain.each(rng, -tilt, tilt)
