@@ -6,10 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,91 +17,7 @@ from torch import Tensor, nn
 from lowdose.errors import ConfigError, WeightsError
 from lowdose.io.guard import whole_file
 from lowdose.models.catalog import build
-
-# The one name a user need not know.
-DEFAULT = "everyday"
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is known of a set of weights.
-
-    Parameters
-    ----------
-    name : str
-        By which it is found.
-    network, options : str, mapping
-        What to build, see `lowdose.models.catalog`.
-    sha256 : str
-        Of the weights file.
-    summary : str
-        One line for ``lowdose models``.
-    training : mapping
-        Steps, seed, dose law, duration, and the whole configuration.
-    sources : sequence of mapping
-        Repositories, commits and licences of the micrographs it was trained on.
-    quality : mapping
-        Figures measured with these weights, and the command that measures them.
-    limits : sequence of str
-        What it should not be used for, in sentences.
-    """
-
-    name: str
-    network: str
-    options: Mapping[str, Any]
-    sha256: str = ""
-    summary: str = ""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    sources: tuple[Mapping[str, Any], ...] = ()
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    limits: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """Name and the start of the hash, for headers and logs."""
-        return f"{self.name}:{self.sha256[:12]}"
-
-
-def shipped() -> dict[str, Path]:
-    """Names and files of the weights inside the package."""
-    folder = Path(str(resources.files("lowdose") / "weights"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
-def find(name: str) -> Path:
-    """Path of weights given by name, or by the path of a ``.safetensors`` file.
-
-    Raises
-    ------
-    WeightsError
-        If there are none.
-    """
-    known = shipped()
-    if name in known:
-        return known[name]
-    path = Path(name)
-    if path.suffix == ".safetensors" and path.is_file():
-        return path
-    raise WeightsError(
-        f"there are no weights {name!r}: they are neither shipped ({', '.join(known) or 'none'}) "
-        "nor a .safetensors file. See `lowdose models`."
-    )
-
-
-def load_record(name: str) -> Record:
-    """Read the record of some weights; does not need torch's networks.
-
-    Raises
-    ------
-    WeightsError
-        If there is none, or it is not one.
-    """
-    path = find(name).with_suffix(".json")
-    try:
-        table = json.loads(path.read_text("utf-8"))
-        return Record(**{**table, "sources": tuple(table.get("sources", ()))})
-    except (OSError, ValueError, TypeError) as err:
-        raise WeightsError(f"{path}: is no record of weights ({err}).") from err
+from lowdose.records import DEFAULT, Record, find, load_record
 
 
 def load_weights(name: str = DEFAULT) -> tuple[nn.Module, Record]:

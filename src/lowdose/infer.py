@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lowdose import __version__
-from lowdose.checkpoint import DEFAULT, Record, load_weights
+from lowdose.checkpoint import load_weights
 from lowdose.errors import ConfigError, OutputError
 from lowdose.micrograph import Micrograph
 from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
+from lowdose.records import DEFAULT, Record
 from lowdose.tiling import Tile, tile_plan, view
 
 Precision = Literal["auto", "bf16", "float32"]

@@ -1,7 +1,27 @@
 """Read and write micrographs: one format per file, `formats` is the table of them."""
 
 from lowdose.io.format import Format
-from lowdose.io.formats import FORMATS, by_suffix, identify, output_suffix, read, write
+from lowdose.io.formats import (
+    FORMATS,
+    by_suffix,
+    check_output,
+    family_suffix,
+    identify,
+    output_suffix,
+    read,
+    write,
+)
 from lowdose.io.guard import Limits
 
-__all__ = ["FORMATS", "Format", "Limits", "by_suffix", "identify", "output_suffix", "read", "write"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Limits",
+    "by_suffix",
+    "check_output",
+    "family_suffix",
+    "identify",
+    "output_suffix",
+    "read",
+    "write",
+]

@@ -104,11 +104,8 @@ def write(path: Path | str, micrograph: Micrograph, *, format: str | None = None
         or is read only, or the disk is full. What was at `path` is then still there.
     """
     path = Path(path)
+    check_output(path, format=format)
     write_pixels = _writer(path, format)
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{path}: is not a file, so it is not replaced. Choose another name.")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: its folder does not exist. Create {path.parent} first.")
     # A link is followed: the file it points to is replaced, the link stays.
     with whole_file(Path(os.path.realpath(path)) if path.is_symlink() else path) as temporary:
         try:
@@ -116,6 +113,23 @@ def write(path: Path | str, micrograph: Micrograph, *, format: str | None = None
         except OutputError as err:
             problem = str(err).removeprefix(f"{temporary}: ")
             raise OutputError(f"{path}: {problem}") from err
+
+
+def check_output(path: Path | str, *, format: str | None = None) -> None:
+    """Find out before the work whether `write` could write to `path`.
+
+    Raises
+    ------
+    OutputError
+        If no format writes such a name, or there is no such folder, or no file but something
+        else is there.
+    """
+    path = Path(path)
+    _writer(path, format)
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is not a file, so it is not replaced. Choose another name.")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: its folder does not exist. Create {path.parent} first.")
 
 
 def identify(path: Path | str) -> Format:
@@ -165,10 +179,19 @@ def output_suffix(micrograph: Micrograph) -> str:
     '.mrc'
     """
     source = micrograph.source
-    if source is None:
-        return MRC.suffixes[0]
-    family = next((each for each in FORMATS if each.name == source.format and each.write), MRC)
-    suffix = source.path.suffix.lower()
+    return family_suffix(source.format, source.path) if source else MRC.suffixes[0]
+
+
+def family_suffix(name: str, path: Path) -> str:
+    """`output_suffix` for a file of a format, without reading it.
+
+    Examples
+    --------
+    >>> family_suffix("tiff", Path("a.TIFF")), family_suffix("dm", Path("a.dm4"))
+    ('.tiff', '.mrc')
+    """
+    family = next((each for each in FORMATS if each.name == name and each.write), MRC)
+    suffix = path.suffix.lower()
     return suffix if suffix in family.suffixes else family.suffixes[0]
 
 

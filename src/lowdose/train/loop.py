@@ -19,13 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lowdose.checkpoint import Record, load_weights, save_weights
+from lowdose.checkpoint import load_weights, save_weights
 from lowdose.data.pairs import Batch, PairSource
 from lowdose.data.truths import TruthSet, draw_truths, load_truths
 from lowdose.errors import ConfigError
 from lowdose.io.guard import whole_file
 from lowdose.models.catalog import build
 from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling
+from lowdose.records import Record
 from lowdose.train.config import TrainConfig
 from lowdose.train.loss import noise_unit_loss
 from lowdose.train.schedule import warmup_cosine
