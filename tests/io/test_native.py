@@ -17,6 +17,8 @@ import lowdose.io
 from lowdose.errors import InputError, LowdoseWarning
 from lowdose.micrograph import Axis
 
+pytest.importorskip("imagecodecs")
+
 DEFAULT = Path(__file__).parents[3] / "shared" / "micrographs"
 NATIVE = Path(os.environ.get("LOWDOSE_MICROGRAPHS", DEFAULT)) / "native"
 

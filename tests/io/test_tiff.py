@@ -15,6 +15,7 @@ from lowdose.errors import (
     LimitError,
     LowdoseWarning,
     MalformedFileError,
+    MissingExtraError,
     OutputError,
     UnsupportedContentError,
 )
@@ -234,6 +235,7 @@ def test_cut_file_is_refused_unless_every_pixel_is_left(tmp_path, compression):
         assert end > noise.size or compression
 
 
+@needs_imagecodecs
 @pytest.mark.parametrize("compression", [1, 8])
 def test_huge_claim_is_refused_without_memory(tmp_path, compression):
     directory = plain_ifd(400_000, 400_000, offset=110, length=140, compression=compression)
@@ -246,6 +248,7 @@ def test_huge_claim_is_refused_without_memory(tmp_path, compression):
     assert peak < 32 << 20
 
 
+@needs_imagecodecs
 def test_deflate_bomb_is_refused(tmp_path):
     bomb = zlib.compress(bytes(30_000 * 30_000 // 100), 9)  # the claim alone is the bomb
     directory = plain_ifd(30_000, 30_000, offset=110, length=len(bomb), compression=8)
@@ -265,6 +268,7 @@ def test_strip_that_decodes_to_more_than_its_page_takes_no_memory(tmp_path):
     assert peak < 32 << 20
 
 
+@needs_imagecodecs
 def test_enormous_tile_is_refused(tmp_path):
     directory = ifd(
         "<",
@@ -300,6 +304,14 @@ def test_missing_strip_is_refused(tmp_path):
     directory = plain_ifd(4, 4, offset=0, length=0, compression=8)
     with pytest.raises(MalformedFileError, match="not inside"):
         read(write_bytes(tmp_path / "a.tif", directory, bytes(40)))
+
+
+def test_compression_without_imagecodecs_says_what_to_install(tmp_path, monkeypatch):
+    directory = plain_ifd(4, 4, offset=110, length=20, compression=8)
+    path = write_bytes(tmp_path / "a.tif", directory, bytes(40))
+    monkeypatch.setattr("lowdose.io.tiff.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="pip install imagecodecs"):
+        read(path)
 
 
 def test_pixel_limit_holds(tmp_path):

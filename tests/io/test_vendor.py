@@ -412,6 +412,17 @@ def test_missing_h5py_says_what_to_install(tmp_path, monkeypatch):
         read(path)
 
 
+def test_missing_sparse_says_what_to_install(tmp_path, monkeypatch):
+    """The plugin asks for it at any Velox file with a spectrum image, even for the image alone."""
+    path = velox(tmp_path / "a.emd")
+    with h5py.File(path, "a") as file:
+        file.create_group("Data/SpectrumImage")
+        file.create_group("Displays/ImageDisplay")
+    monkeypatch.setitem(sys.modules, "sparse", None)
+    with pytest.raises(MissingExtraError, match="pip install sparse"):
+        read(path)
+
+
 def test_importing_the_readers_imports_no_gpl_code():
     code = "import sys, lowdose.io.vendor; print('rsciio' in sys.modules, 'h5py' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,6 +14,7 @@ import struct
 import sys
 import warnings
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,10 @@ def check_claims(path: Path, series: tifffile.TiffPageSeries, limits: Limits) ->
             raise MalformedFileError(
                 path, f"promises {bits // 8} bytes of pixels and holds {stored}. Copy it again."
             )
+    elif find_spec("imagecodecs") is None:  # without it tifffile inflates whatever it is given
+        raise MissingExtraError(
+            f"{path}: is a compressed TIFF, which needs one more package: pip install imagecodecs"
+        )
     check_decoded(path, series.shape, series.dtype, stored, limits)
     # One segment is decoded whole, even where it reaches far beyond the image.
     check_decoded(path, page.chunks, series.dtype, max(map(max, segments)), limits)
@@ -234,14 +239,7 @@ def _is_grey_ramp(colormap: NDArray[Any] | None) -> bool:
 def _pixels(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> NDArray[Any]:
     """Pixels in native byte order, mapped where they lie in one piece."""
     if series.dataoffset is None:
-        try:
-            return np.asarray(series.asarray())
-        except ValueError as err:
-            if "imagecodecs" not in str(err):
-                raise
-            raise MissingExtraError(
-                f"{path}: its compression needs an optional package: pip install imagecodecs"
-            ) from err
+        return np.asarray(series.asarray())
     stored = series.dtype.newbyteorder(tiff.byteorder)
     pixels = np.memmap(path, stored, "r", series.dataoffset, tuple(series.shape))
     swapped = tiff.byteorder != {"little": "<", "big": ">"}[sys.byteorder]

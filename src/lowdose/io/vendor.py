@@ -8,6 +8,7 @@ What the header claims is checked here first, because the plugins allocate what 
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import re
 import struct
@@ -90,17 +91,25 @@ def read_tia(path: Path, limits: Limits) -> Micrograph:
 def read_hdf5(path: Path, limits: Limits) -> Micrograph:
     """Read HDF5 of three kinds: Velox EMD, Berkeley EMD and HyperSpy."""
     if check_hdf5(path, limits) == "hspy":
-        signals = _lazy_signals(path, "hspy", "HyperSpy")
-        micrograph = _micrograph(path, "hdf5", _choose(path, signals, limits))
-        _close_hspy(path)
-        return micrograph
-    signals = _lazy_signals(path, "emd", "EMD", select_type="images")
+        return _read_hspy(path, limits)
+    # Without the last option, frames of images beside a spectrum image are dropped.
+    options = {"select_type": "images", "load_SI_image_stack": True}
+    signals = _lazy_signals(path, "emd", "EMD", **options)
     signal = _choose(path, signals, limits)
     names = "".join(str(axis.get("name")).lower()[-1:] for axis in signal["axes"][-2:])
     if names == "xy":  # the plugin transposes old Berkeley files, also those that are (y, x)
         signal["data"] = signal["data"].swapaxes(-1, -2)
         signal["axes"] = [*signal["axes"][:-2], signal["axes"][-1], signal["axes"][-2]]
     return _micrograph(path, "hdf5", signal)
+
+
+def _read_hspy(path: Path, limits: Limits) -> Micrograph:
+    try:
+        signals = _lazy_signals(path, "hspy", "HyperSpy")
+        return _micrograph(path, "hdf5", _choose(path, signals, limits))
+    finally:  # since 0.15 the plugin keeps a file open for ever after a lazy read
+        with suppress(AttributeError, ImportError):
+            importlib.import_module("rsciio.hspy._api")._close_tracked_handles(str(path))
 
 
 def read_mib(path: Path, limits: Limits) -> Micrograph:
@@ -265,9 +274,11 @@ def _import(module: str, path: Path, kind: str) -> Any:
 def _signals(path: Path, plugin: str, kind: str, **options: Any) -> list[Signal]:
     """All data sets of a file, as a plugin of RosettaSciIO tells them."""
     with logs_as_warnings("rsciio", harmless=_HARMLESS):
-        module = _import(f"rsciio.{plugin}", path, kind)
+        reader = _import(f"rsciio.{plugin}", path, kind).file_reader
+        taken = inspect.signature(reader).parameters  # options have come with the versions
+        known = {name: value for name, value in options.items() if name in taken}
         with _sentences(path):
-            return list(module.file_reader(str(path), **options))
+            return list(reader(str(path), **known))
 
 
 def _lazy_signals(path: Path, plugin: str, kind: str, **options: Any) -> list[Signal]:
@@ -278,12 +289,6 @@ def _lazy_signals(path: Path, plugin: str, kind: str, **options: Any) -> list[Si
         if "chunks" not in str(err):
             raise
         return _signals(path, plugin, kind, **options)
-
-
-def _close_hspy(path: Path) -> None:
-    """Close a file that the plugin would keep open for ever after a lazy read."""
-    with suppress(AttributeError, ImportError):  # versions before 0.15 do not keep it
-        importlib.import_module("rsciio.hspy._api")._close_tracked_handles(str(path))
 
 
 @contextmanager
@@ -405,8 +410,8 @@ def _correct_ser_axis(axis: dict[str, Any]) -> None:
 
 # ---- metadata ----------------------------------------------------------------------------------
 
-# Ours: where HyperSpy's scheme has it, below Acquisition_instrument.TEM or .SEM unless absolute.
 _TEXTS = ("title", "instrument", "detector", "intensity_unit")
+# Ours: where HyperSpy's scheme has it; "." stands for the root, all else is said of a microscope.
 _FACTS = {
     "title": ".General.title",
     "voltage_kv": "beam_energy",
@@ -422,16 +427,15 @@ _FACTS = {
 }
 
 
+_PREFIXES = [f"Acquisition_instrument.{kind}" for kind in ("TEM.", "SEM.", "")]
+
+
 def _metadata(signal: Signal) -> dict[str, Any]:
     """Acquisition facts that the file states, as JSON values."""
     known = _mapped(signal)
     found = {}
     for key, place in _FACTS.items():
-        places = (
-            [place[1:]]
-            if place[0] == "."
-            else [f"Acquisition_instrument.{i}.{place}" for i in ("TEM", "SEM")]
-        )
+        places = [prefix + place for prefix in _PREFIXES] if place[0] != "." else [place[1:]]
         value = next((known[each] for each in places if each in known), None)
         value = _text(value) if key in _TEXTS else _number(value)
         if value:
