@@ -60,7 +60,7 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        widths: Sequence[int] = (32, 64, 128, 192),
+        widths: Sequence[int] = (24, 48, 96, 192),
         depths: Sequence[int] = (1, 1, 1, 2),
         unshuffle: int = 2,
     ) -> None:
