@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -47,7 +49,7 @@ def expose(clean: Tensor, dose: float, *, readout_std: float = 0.0, rng: torch.G
     >>> round(noisy.mean().item()), round(noisy.var().item())  # 40 and 40 + 3**2
     (40, 49)
     """
-    if not dose > 0:
+    if not 0 < dose < math.inf:
         raise ValueError(f"dose is {dose}; expected a mean number of electrons above 0")
     mean = clean.mean(dim=(-2, -1), keepdim=True)
     if not (torch.isfinite(mean).all() and (mean > 0).all() and (clean >= 0).all()):
