@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lowdose.errors import NoiseModelError
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.scatter import BLOCK, Line, Scatter, fit_line, measure_scatter
 from lowdose.physics.step import value_step
@@ -26,6 +27,8 @@ _SAMPLE = 1 << 17
 _LEAST_COUNT_NOISE = 0.7
 # Up to here measured noise agrees with that of counts.
 _MOST_COUNT_NOISE = 1.4
+# Noise below this fraction of the image's range is none: no network would see it.
+_INVISIBLE = 1e-4
 # Fine texture of a specimen stays below this fraction of the image's range; noise above is noise.
 _TEXTURE = 0.1
 
@@ -60,36 +63,57 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
             "is; pass --gain (and --offset) if you know them",
         )
     sample = _spread_sample(stack)
-    line = fit_line(scatter)
-    fitted = _from_line(line, scatter)
+    noise = math.sqrt(float(np.median(scatter.variance)))
+    if noise < _INVISIBLE * _range(sample):
+        return NoiseModel(0.0, basis="the noise is below 1/10 000 of the image's range")
+    fitted = _from_line(fit_line(scatter), scatter)
     step = value_step(sample)
-    if step is None:
-        return fitted
-    return _from_counts(step, float(sample.min()), scatter, fitted, _range(sample), pixels.dtype)
+    return fitted if step is None else _from_counts(step, sample, scatter, fitted)
+
+
+def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
+    """Estimate noise by the photon-transfer fit alone, even if the values look like counts.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W) or (N, H, W)
+        One image, or frames of one detector that are judged together.
+
+    Raises
+    ------
+    NoiseModelError
+        If the image is too small or too flat to fit anything.
+    """
+    scatter = measure_scatter(_windows(pixels if pixels.ndim == 3 else pixels[None]))
+    if scatter is None or not scatter.variance.any():
+        raise NoiseModelError(
+            "the image is too small or too flat to fit its noise; pass --gain with a number"
+        )
+    return _from_line(fit_line(scatter), scatter)
 
 
 def _from_counts(
-    step: float,
-    lowest: float,
-    scatter: Scatter,
-    fitted: NoiseModel,
-    value_range: float,
-    dtype: np.dtype[Any],
+    step: float, sample: NDArray[Any], scatter: Scatter, fitted: NoiseModel
 ) -> NoiseModel:
-    """Choose between counts of the given step and the fit."""
+    """Choose between counts of the given step, rounded values without noise, and the fit."""
+    lowest = float(sample.min())
     # Counts rescaled to start at zero, or raw ones, start at a whole number of steps.
     offset = 0.0 if lowest >= 0 and _is_whole(lowest / step) else lowest
     counts = NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
     expected = step * (scatter.mean - offset)
-    bright = expected > 0.1 * expected.max()
+    bright = expected > 0.1 * max(expected.max(), 0)
+    if not bright.any():  # the sample missed all that is dark
+        return fitted
     ratio = float(np.median(scatter.variance[bright] / expected[bright]))
     noise = math.sqrt(float(np.median(scatter.variance)))
     if ratio < _LEAST_COUNT_NOISE:
-        return fitted
+        # Rounding to whole steps alone has a variance of 1/12.
+        is_rounding = noise**2 < 0.1 * step**2
+        return NoiseModel(0.0, basis="no noise but rounding") if is_rounding else fitted
     if ratio <= _MOST_COUNT_NOISE:
         return counts
-    is_grey = dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
-    if is_grey or noise > _TEXTURE * value_range:
+    is_grey = sample.dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
+    if is_grey or noise > _TEXTURE * _range(sample):
         return fitted
     return NoiseModel(
         step,
@@ -108,7 +132,7 @@ def _from_line(line: Line, scatter: Scatter) -> NoiseModel:
     on_line = np.maximum(line.at(scatter.mean), 1e-3 * scatter.variance.mean())
     spread = float(np.median(np.abs(scatter.variance / on_line - 1)))
     gain = line.slope - line.slope_std
-    if gain * (middle - float(scatter.mean.min())) <= 0.05 * level:
+    if gain <= 0 or gain * (middle - float(scatter.mean.min())) <= 0.05 * level:
         return _signal_independent(scatter)
     intercept = level - gain * middle
     offset, readout = (0.0, math.sqrt(intercept)) if intercept > 0 else (-intercept / gain, 0.0)
@@ -126,9 +150,11 @@ def _from_line(line: Line, scatter: Scatter) -> NoiseModel:
 
 def _signal_independent(scatter: Scatter) -> NoiseModel:
     """Constant noise, as readout noise that drowns the shot noise; the quieter parts decide."""
-    deviation = math.sqrt(float(np.quantile(scatter.variance, 0.25)))
+    variance = float(np.quantile(scatter.variance, 0.25))
+    deviation = math.sqrt(variance)
+    # Shot noise adds at most a tenth to the variance, up to the brightest parts.
     return NoiseModel(
-        deviation / 1000,
+        min(deviation / 1000, 0.1 * variance / max(float(np.ptp(scatter.mean)), deviation)),
         float(scatter.mean.min()),
         deviation,
         basis="noise does not grow with the signal: taken as constant",

@@ -95,7 +95,9 @@ def fit_line(scatter: Scatter) -> Line:
     value, and fade for bins beyond the typical residual (Cauchy).
     """
     mean, variance = scatter.mean, scatter.variance
-    design = np.stack([mean, np.ones_like(mean)], axis=1)
+    # Around their centre and over their width, so that the unit of the pixels does not matter.
+    centre, width = float(mean.mean()), float(np.ptp(mean)) or 1.0
+    design = np.stack([(mean - centre) / width, np.ones_like(mean)], axis=1)
     expected = np.maximum(variance, variance.mean() * 1e-3)
     trust = np.ones_like(mean)
     for _ in range(20):
@@ -109,7 +111,8 @@ def fit_line(scatter: Scatter) -> Line:
     normal = (design * weight[:, None]).T @ (design * weight[:, None])
     residual = np.average(excess**2, weights=trust) * scatter.blocks.mean()
     covariance = np.linalg.pinv(normal) * residual
-    return Line(float(slope), float(intercept), float(np.sqrt(max(covariance[0, 0], 0))))
+    slope, slope_std = float(slope) / width, float(np.sqrt(max(covariance[0, 0], 0))) / width
+    return Line(slope, float(intercept) - slope * centre, slope_std)
 
 
 def _block_statistics(window: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
