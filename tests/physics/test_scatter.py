@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from lowdose.physics.scatter import (
+    BLOCK,
+    QUANTILE,
+    QUANTILE_OF_UNIT_NOISE,
+    Scatter,
+    fit_line,
+    measure_scatter,
+)
+
+
+def ramp(side=768):
+    """Expected electrons from 20 to 200."""
+    return np.tile(np.linspace(20, 200, side), (side, 1))
+
+
+def test_the_quantile_of_unit_noise_is_what_simulation_gives():
+    noise = np.random.default_rng(0).normal(size=(400 * BLOCK, 400 * BLOCK))
+    blocks = noise.reshape(400, BLOCK, 400, BLOCK).swapaxes(1, 2)
+    mask = np.outer([1, -2, 1], [1, -2, 1])
+    windows = np.lib.stride_tricks.sliding_window_view(blocks, (3, 3), axis=(2, 3))
+    variance = (np.einsum("abijkl,kl->abij", windows, mask) ** 2).mean(axis=(2, 3)) / 36
+    assert variance.mean() == pytest.approx(1, rel=0.005)
+    assert np.quantile(variance, QUANTILE) == pytest.approx(QUANTILE_OF_UNIT_NOISE, rel=0.01)
+
+
+@pytest.mark.parametrize("deviation", [1e-3, 1.0, 250.0])
+def test_white_noise_has_its_variance_at_every_intensity(deviation):
+    image = ramp() + np.random.default_rng(0).normal(0, deviation, (768, 768))
+    scatter = measure_scatter([image])
+    assert scatter.variance == pytest.approx(np.full(32, deviation**2), rel=0.15)
+    assert scatter.variance.mean() == pytest.approx(deviation**2, rel=0.02)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (7.3, 100.0), (1e-9, 0.0), (1.0, 3e4)])
+def test_gain_and_offset_of_pure_counts_are_found(gain, offset):
+    electrons = np.random.default_rng(0).poisson(ramp(1024))
+    line = fit_line(measure_scatter([gain * electrons + offset]))
+    assert line.slope == pytest.approx(gain, rel=0.05)
+    assert line.slope_std < 0.05 * gain
+    black = -line.intercept / line.slope
+    assert black == pytest.approx(offset, abs=5 * gain)
+
+
+def test_the_line_follows_the_unit_of_the_pixels():
+    image = np.random.default_rng(0).poisson(ramp(256)).astype("f8")
+    one = fit_line(measure_scatter([image]))
+    other = fit_line(measure_scatter([image * 1e-12]))
+    assert other.slope == pytest.approx(1e-12 * one.slope, rel=1e-6)
+    assert other.slope_std == pytest.approx(1e-12 * one.slope_std, rel=1e-6)
+    assert other.intercept == pytest.approx(1e-24 * one.intercept, rel=1e-6)
+
+
+def test_edges_along_the_axes_and_ramps_are_no_noise():
+    y, x = np.mgrid[:256, :256]
+    image = 3.0 * x - 2.0 * y + 100 * (x > 77) + 50 * (y > 131)
+    scatter = measure_scatter([image])
+    # Only the blocks in which two edges cross count, and they are a minority.
+    assert scatter is None or not scatter.variance.any()
+
+
+def test_structure_in_half_of_the_blocks_does_not_matter():
+    image = np.random.default_rng(0).poisson(np.full((512, 512), 50.0)).astype("f8")
+    image[:, ::16] += 300
+    scatter = measure_scatter([image])
+    homogeneous = scatter.variance[scatter.mean < 60]
+    assert np.median(homogeneous) == pytest.approx(50, rel=0.1)
+
+
+def test_the_line_ignores_a_few_bins_far_above_it():
+    mean = np.linspace(10, 100, 32)
+    variance = 2 * mean + 5
+    variance[[3, 17, 30]] *= 20
+    line = fit_line(Scatter(mean, variance, np.full(32, 50)))
+    assert line.slope == pytest.approx(2, rel=0.02)
+    assert line.at(np.array([50.0])) == pytest.approx(105, rel=0.02)
+
+
+def test_too_few_blocks_tell_nothing():
+    assert measure_scatter([]) is None
+    assert measure_scatter([np.ones((1, 1))]) is None
+    assert measure_scatter([np.random.default_rng(0).normal(size=(32, 40))]) is None
+
+
+def test_masked_and_clipped_areas_are_left_out():
+    image = np.random.default_rng(0).poisson(np.full((256, 256), 40.0))
+    image[:, 64:] = 255
+    scatter = measure_scatter([image])
+    assert scatter.mean.max() < 100
+    assert scatter.blocks.sum() == 32 * 8
+
+
+def test_vacuum_without_a_single_electron_belongs_to_the_line():
+    image = np.random.default_rng(0).poisson(np.full((256, 256), 40.0))
+    image[:, 128:] = 0
+    scatter = measure_scatter([image])
+    assert (scatter.mean[0], scatter.variance[0]) == (0, 0)
+    assert fit_line(scatter).slope == pytest.approx(1, rel=0.1)
+
+
+def test_windows_are_pooled():
+    image = np.random.default_rng(0).poisson(ramp(256)).astype("u2")
+    whole = measure_scatter([image])
+    parts = measure_scatter([image[:128], image[128:]])
+    assert parts.variance == pytest.approx(whole.variance)
