@@ -52,10 +52,7 @@ def read(path: Path, limits: Limits) -> Micrograph:
     """Read the image or stack of a TIFF file; see `formats.read`."""
     check_directories(path)
     # _multifile: OME-TIFF may name other files, which tifffile would open and read.
-    with (
-        logs_as_warnings("tifffile"),
-        tifffile.TiffFile(path, _multifile=False) as tiff,
-    ):
+    with logs_as_warnings("tifffile"), tifffile.TiffFile(path, _multifile=False) as tiff:
         series = _choose(path, tiff)
         check_claims(path, series, limits)
         notes = tiff_tags.notes(tiff)
@@ -148,16 +145,17 @@ def check_claims(path: Path, series: tifffile.TiffPageSeries, limits: Limits) ->
     segments = [_segments(path, frame, math.prod(page.chunked)) for frame in series.pages]
     stored = min(sum(map(sum, segments)), path.stat().st_size)
     if page.compression == 1:
-        bits = check_shape(path, series.shape, limits) * page.bitspersample
-        if bits > 8 * stored:
+        needed = check_shape(path, series.shape, limits) * page.bitspersample // 8
+        if needed > stored:
             raise MalformedFileError(
-                path, f"promises {bits // 8} bytes of pixels and holds {stored}. Copy it again."
+                path, f"promises {needed} bytes of pixels and holds {stored}. Copy it again."
             )
-    elif find_spec("imagecodecs") is None:  # without it tifffile inflates whatever it is given
-        raise MissingExtraError(
-            f"{path}: is a compressed TIFF, which needs one more package: pip install imagecodecs"
-        )
-    check_decoded(path, series.shape, series.dtype, stored, limits)
+    else:
+        check_decoded(path, series.shape, series.dtype, stored, limits)
+        if find_spec("imagecodecs") is None:  # without it tifffile inflates whatever it is given
+            raise MissingExtraError(
+                f"{path}: is a compressed TIFF; it needs one more package: pip install imagecodecs"
+            )
     # One segment is decoded whole, even where it reaches far beyond the image.
     check_decoded(path, page.chunks, series.dtype, max(map(max, segments)), limits)
     return None
