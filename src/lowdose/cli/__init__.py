@@ -1,0 +1,55 @@
+"""The command ``lowdose``: one file per command; each parses, calls one function and prints."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lowdose import __version__
+from lowdose.cli.demo import demo
+from lowdose.cli.denoise import denoise
+from lowdose.cli.evaluate import evaluate
+from lowdose.cli.exits import EXIT_CODES, reported
+from lowdose.cli.info import info
+from lowdose.cli.models import models
+from lowdose.cli.simulate import simulate
+from lowdose.cli.train import train
+
+# Plain text: rich's help takes twice as long to appear and cannot be piped or searched.
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for _command in (denoise, info, simulate, demo, evaluate, models, train):
+    app.command()(reported(_command))
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"lowdose {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=EXIT_CODES)
+def _lowdose(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print and exit."),
+    ] = False,
+) -> None:
+    """Denoise electron micrographs.
+
+    \b
+    lowdose demo                       see what it does, in a minute
+    lowdose denoise scan.mrc           writes scan_denoised.mrc
+    lowdose denoise day1/ -o clean/    every micrograph of a folder
+    lowdose info scan.dm4              what a file holds, and how noisy it is
+    """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="lowdose")

@@ -1,0 +1,5 @@
+"""``lowdose demo``."""
+
+
+def demo() -> None:
+    """Not there yet."""

@@ -1,0 +1,135 @@
+"""``lowdose denoise``."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lowdose.cli import options as opt
+from lowdose.cli.exits import SOME_FAILED, complain, exit_code, note
+from lowdose.cli.progress import Bar
+
+if TYPE_CHECKING:
+    from lowdose.batch import Outcome
+
+
+class Precision(StrEnum):
+    """Choices of ``--precision``."""
+
+    auto = "auto"
+    bf16 = "bf16"
+    float32 = "float32"
+
+
+class Nonfinite(StrEnum):
+    """Choices of ``--nonfinite``."""
+
+    refuse = "refuse"
+    fill = "fill"
+
+
+def _gain(text: str) -> str:
+    """Refuse what is neither a number nor "fit" while the command line is parsed."""
+    if text != "fit":
+        try:
+            float(text)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is neither a number nor 'fit'") from None
+    return text
+
+
+def denoise(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, folders, patterns, or - for a list on stdin.")
+    ],
+    *,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="File for one input, folder for many."),
+    ] = None,
+    model: opt.Model = "everyday",
+    gain: Annotated[
+        str | None,
+        typer.Option(parser=_gain, metavar="NUMBER|fit", help="Pixel units an electron."),
+    ] = None,
+    offset: Annotated[float | None, typer.Option(help="Pixel value without electrons.")] = None,
+    readout: Annotated[float | None, typer.Option(help="Readout noise in pixel units.")] = None,
+    dose: Annotated[float | None, typer.Option(help="Mean electrons a pixel; for --gain.")] = None,
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16, uint16, ..., input; auto: input for PNG only.")
+    ] = "auto",
+    device: opt.Device = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="bf16 is faster where the processor has it.")
+    ] = Precision.auto,
+    tile: opt.Tile = None,
+    threads: opt.Threads = 0,
+    nonfinite: Annotated[
+        Nonfinite, typer.Option(help="What to do about NaN and infinite pixels.")
+    ] = Nonfinite.refuse,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Denoise micrographs.
+
+    The noise is measured in each image unless --gain or --dose say what it is. Results keep
+    the file format, pixel size and header where the format can be written, and are MRC otherwise;
+    beside each lies OUT.json that says how it was made. Finished outputs are skipped, so an
+    interrupted batch goes on.
+
+    \b
+    Examples:
+      lowdose denoise scan.mrc                     writes scan_denoised.mrc
+      lowdose denoise scan.dm4 -o clean.tif
+      lowdose denoise day1/ day2/ -o clean/
+      lowdose denoise frames.mrcs --gain 2.5 --offset 100
+      find . -name '*.tif' | lowdose denoise - -o clean/
+    """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
+    from lowdose.batch import Batch, Engine, NoiseChoice, Options, find_inputs, plan_jobs
+
+    known: float | Literal["fit"] | None = None
+    if gain is not None:
+        known = "fit" if gain == "fit" else float(gain)
+    options = Options(model, NoiseChoice(known, offset, readout, dose), dtype, nonfinite.value)
+    listed = sys.stdin if "-" in inputs else ()
+    jobs = plan_jobs(find_inputs(inputs, listed=listed), output)
+    engine = Engine(device, precision.value, tile, threads)
+    batch = Batch(jobs, options, engine, overwrite=overwrite)
+    outcomes = []
+    with Bar(is_quiet=quiet) as bar:
+        for outcome in batch.run(bar):
+            outcomes.append(outcome)
+            _print(outcome, is_quiet=quiet)
+    _conclude(outcomes, is_quiet=quiet)
+
+
+def _print(outcome: Outcome, *, is_quiet: bool) -> None:
+    if outcome.error:
+        complain(outcome.error)
+    elif not is_quiet:
+        typer.echo(_line(outcome))
+        if outcome.noise and outcome.noise.remark:
+            note(f"{outcome.source}: {outcome.noise.remark}")
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.is_skipped:
+        return f"{outcome.source} -> {outcome.target}  skipped: done before (--overwrite redoes it)"
+    size = " x ".join(map(str, outcome.shape))
+    noise = f"{outcome.noise} ({outcome.noise.basis})" if outcome.noise else ""
+    return f"{outcome.source} -> {outcome.target}  {size}  {noise}  {outcome.seconds:.1f} s"
+
+
+def _conclude(outcomes: list[Outcome], *, is_quiet: bool) -> None:
+    """Print a summary of several files, and leave with the code that fits."""
+    errors = [outcome.error for outcome in outcomes if outcome.error]
+    skipped = sum(outcome.is_skipped for outcome in outcomes)
+    done = len(outcomes) - len(errors) - skipped
+    if len(outcomes) > 1 and not is_quiet:
+        typer.echo(f"{done} denoised, {skipped} skipped, {len(errors)} failed")
+    if errors:
+        is_all = len(errors) == len(outcomes)
+        raise typer.Exit(exit_code(errors[0]) if is_all else SOME_FAILED)

@@ -1,0 +1,5 @@
+"""``lowdose evaluate``."""
+
+
+def evaluate() -> None:
+    """Not there yet."""

@@ -1,0 +1,75 @@
+"""How a command ends: exit codes, one line for an error, one for a warning."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from lowdose.errors import (
+    InputError,
+    LowdoseError,
+    LowdoseWarning,
+    MissingExtraError,
+    OutputError,
+)
+
+SOME_FAILED = 4
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+EXIT_CODES = """\b
+Exit codes:
+  0  all done
+  2  an option, configuration, model or noise setting makes no sense
+  3  an input cannot be read, or none of several
+  4  some of several inputs failed, the others are done
+  5  an output cannot be written
+  130  interrupted
+"""
+
+
+def exit_code(error: LowdoseError) -> int:
+    """Code of a command that this error ends."""
+    if isinstance(error, InputError | MissingExtraError):
+        return 3
+    return 5 if isinstance(error, OutputError) else 2
+
+
+def complain(error: LowdoseError) -> None:
+    """Print an error in one line."""
+    typer.echo(f"lowdose: {' '.join(str(error).split())}", err=True)
+
+
+def note(text: str) -> None:
+    """Print something to know, in one line that does not mix with results."""
+    typer.echo(f"note: {' '.join(text.split())}", err=True)
+
+
+def reported(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command end in a sentence and an exit code instead of a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", LowdoseWarning)
+            warnings.showwarning = functools.partial(_show, warnings.showwarning)
+            try:
+                command(*args, **options)
+            except LowdoseError as err:
+                complain(err)
+                raise typer.Exit(exit_code(err)) from None
+            except KeyboardInterrupt:
+                typer.echo("lowdose: interrupted; what is finished stays", err=True)
+                raise typer.Exit(INTERRUPTED) from None
+
+    return run
+
+
+def _show(other: Callable[..., None], message: Warning | str, *rest: Any, **options: Any) -> None:
+    if isinstance(message, LowdoseWarning):
+        note(str(message))
+    else:
+        other(message, *rest, **options)

@@ -1,0 +1,5 @@
+"""``lowdose info``."""
+
+
+def info() -> None:
+    """Not there yet."""

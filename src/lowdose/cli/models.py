@@ -1,0 +1,5 @@
+"""``lowdose models``."""
+
+
+def models() -> None:
+    """Not there yet."""

@@ -1,0 +1,5 @@
+"""``lowdose simulate``."""
+
+
+def simulate() -> None:
+    """Not there yet."""

@@ -1,0 +1,5 @@
+"""``lowdose train``."""
+
+
+def train() -> None:
+    """Not there yet."""
