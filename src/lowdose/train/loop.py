@@ -219,10 +219,10 @@ class Trainer:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except SafetensorError as err:
             raise ConfigError(f"{self._state_path}: cannot be resumed ({err}).") from err
-        if facts["config"] != self.config.as_json():
+        if _lasting(facts["config"]) != _lasting(self.config.as_json()):
             raise ConfigError(
-                f"{self.folder} holds a run of another configuration. Name another folder, or "
-                "remove this one."
+                f"{self.folder} holds a run of another configuration; only the number of steps "
+                "and [run] may change on the way. Name another folder, or remove this one."
             )
         self.network.load_state_dict(_under("network/", tensors))
         for key, value in _under("average/", tensors).items():
@@ -307,6 +307,14 @@ def _fresh_network(config: TrainConfig) -> nn.Module:
             f"expected {wanted.name} {dict(wanted.options)}"
         )
     return network.train()
+
+
+def _lasting(config: str) -> dict[str, Any]:
+    """Return the part of a configuration that must stay the same while a run is resumed."""
+    table: dict[str, Any] = json.loads(config)
+    table.pop("run")
+    table["optimiser"].pop("steps")
+    return table
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

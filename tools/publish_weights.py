@@ -1,0 +1,84 @@
+"""Turn the averaged weights of a training run into weights that ship, with their record.
+
+python tools/publish_weights.py runs/everyday everyday --manifest ../shared/micrographs/manifest.csv \
+    --quality quality.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from lowdose.checkpoint import load_record, save_weights
+
+SUMMARY = "any micrograph at any dose; compact U-Net, trained on SEM, TEM, STEM and FIB-SEM"
+LIMITS = (
+    "Trained for noise that is independent from pixel to pixel; interpolated, binned from "
+    "interpolated, or compressed images hold correlated noise, of which part stays.",
+    "The training images are mostly SEM, thin sections and bright-field TEM; atomic-resolution "
+    "images and cryo-EM particles were mostly simulated.",
+    "Below about 5 electrons per pixel fine detail in the result is a likely guess, not a "
+    "measurement.",
+    "Not for quantification of single pixels: the result is a conditional mean and smooth by "
+    "nature.",
+)
+
+
+def sources(manifest: Path) -> list[dict[str, Any]]:
+    """Count the training crops per repository, with commit and licence."""
+    with open(manifest, encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    kinds = ("repo", "commit", "licence", "modality")
+    counts = Counter(tuple(row[kind] for kind in kinds) for row in rows)
+    return [dict(zip(kinds, key, strict=True)) | {"crops": n} for key, n in sorted(counts.items())]
+
+
+def main() -> None:
+    """Read the run, write the weights and their record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--quality", type=Path, help="JSON of measured figures")
+    arguments = parser.parse_args()
+    run: Path = arguments.run
+    record = load_record(str(run / "weights.safetensors"))
+    with safe_open(run / "state.safetensors", "pt") as file:
+        config = json.loads(file.metadata()["config"])
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    pace = [entry["seconds_per_step"] for entry in log if "seconds_per_step" in entry]
+    validation = [entry for entry in log if any(key.startswith("mse_") for key in entry)][-1]
+    # Where the crops lay on one machine is nobody else's business.
+    config["data"] |= {"train": ["micrographs/train"], "validation": ["micrographs/val"]}
+    training = {
+        "steps": record.training["step"],
+        "hours": round(sum(pace) / len(pace) * record.training["step"] / 3600, 2),
+        "device": "2 CPU cores",
+        "config": config,
+        "validation": validation,
+    }
+    quality = json.loads(arguments.quality.read_text("utf-8")) if arguments.quality else {}
+    target = Path(__file__).parents[1] / "src/lowdose/weights" / f"{arguments.name}.safetensors"
+    record = dataclasses.replace(
+        record,
+        name=arguments.name,
+        summary=SUMMARY,
+        training=training,
+        sources=tuple(sources(arguments.manifest)),
+        quality=quality,
+        limits=LIMITS,
+    )
+    record = save_weights(target, load_file(run / "weights.safetensors"), record)
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {record.label}")
+
+
+if __name__ == "__main__":
+    main()
