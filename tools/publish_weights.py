@@ -1,7 +1,6 @@
 """Turn the averaged weights of a training run into weights that ship, with their record.
 
-python tools/publish_weights.py runs/everyday everyday --manifest ../shared/micrographs/manifest.csv \
-    --quality quality.json
+python tools/publish_weights.py runs/everyday everyday --manifest MANIFEST.csv --quality FIGURES.json
 """
 
 from __future__ import annotations

@@ -93,8 +93,8 @@ class TrainConfig:
     4
     >>> parse_config({"data": {"train": ["crops"], "bacth": 4}})
     Traceback (most recent call last):
-    lowdose.errors.ConfigError: [data] has no setting 'bacth'; it has: train, simulated, validation, \
-patch, batch, validation_patch, validation_doses
+    lowdose.errors.ConfigError: [data] has no setting 'bacth'; it has: train, simulated, \
+validation, patch, batch, validation_patch, validation_doses
     """
 
     data: DataConfig
