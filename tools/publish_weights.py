@@ -1,6 +1,6 @@
 """Turn the averaged weights of a training run into weights that ship, with their record.
 
-python tools/publish_weights.py runs/everyday everyday --manifest MANIFEST.csv --quality FIGURES.json
+python tools/publish_weights.py runs/everyday everyday --manifest MANIFEST.csv --quality FILE.json
 """
 
 from __future__ import annotations
