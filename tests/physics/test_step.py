@@ -39,6 +39,11 @@ def test_grey_levels_have_step_one_even_where_most_are_missing():
     assert value_step(np.array([0, 6, 12, 252], "u1")) == 6
 
 
+def test_the_widest_integers_do_not_overflow():
+    assert value_step(np.array([-(2**63), 0, 2**62], "i8")) == 2**62
+    assert value_step(np.array([0, 2**63, 2**64 - 2], "u8")) == 2
+
+
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("seed", range(5))
 def test_continuous_values_have_none(dtype, seed):

@@ -37,7 +37,8 @@ def value_step(pixels: NDArray[Any]) -> float | None:
     if len(values) < 2:
         return None
     if pixels.dtype.kind in "ui":
-        return float(np.gcd.reduce(np.diff(values.astype(np.int64))))
+        # Sorted values differ by less than 2**64, whatever wraps around on the way.
+        return float(np.gcd.reduce(np.diff(values.astype(np.uint64))))
     return _float_step(values.astype(np.float64), float(np.finfo(pixels.dtype).eps))
 
 

@@ -1,0 +1,182 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lowdose.physics.estimate import estimate_noise
+
+SHAPES = [(1, 1), (1, 7), (3, 5), (8, 8), (40, 40), (3, 41, 56), (1, 64, 64), (12, 9, 200)]
+
+
+def smooth(side=512, seed=1):
+    """A smooth specimen from 0.3 to 1."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    waves = [np.cos((x * rng.normal() + y * rng.normal()) / 40 + rng.uniform(0, 6)) for _ in "1234"]
+    image = np.sum(waves, axis=0)
+    return 0.3 + 0.7 * (image - image.min()) / np.ptp(image)
+
+
+def counts(dose, side=512, seed=0):
+    return np.random.default_rng(seed).poisson(dose * smooth(side))
+
+
+@pytest.mark.parametrize("dose", [1, 10, 100, 1000, 1e4])
+@pytest.mark.parametrize("dtype", ["u2", "i4", ">u2", "f4", "f8"])
+def test_counts_have_gain_exactly_one(dose, dtype):
+    model = estimate_noise(counts(dose).astype(dtype))
+    assert (model.gain, model.offset, model.readout_std) == (pytest.approx(1, rel=1e-9), 0, 0)
+    assert model.remark == ""
+
+
+@pytest.mark.parametrize("dose", [3, 30, 300, 3000])
+def test_rescaled_counts_have_their_step_as_gain(dose):
+    image = counts(dose)
+    model = estimate_noise(np.float32(image / image.max()))
+    assert model.gain == pytest.approx(1 / image.max(), rel=1e-4)
+    assert model.offset == 0
+
+
+def test_counts_scaled_between_their_extremes_never_claim_more_than_their_noise():
+    image = counts(1000)
+    model = estimate_noise(np.float32((image - image.min()) / np.ptp(image)))
+    assert model.gain == pytest.approx(1 / np.ptp(image), rel=1e-4)
+    deviation = np.sqrt(1000 * smooth()) / np.ptp(image)
+    claimed = model.noise_std((1000 * smooth() - image.min()) / np.ptp(image))
+    assert (claimed < 1.02 * deviation).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("dose", [10, 100, 1000])
+def test_gain_offset_and_readout_noise_are_fitted(dose, seed):
+    noise = np.random.default_rng(seed).normal(0, 5, (512, 512))
+    image = np.float32(7.3 * counts(dose, seed=seed) + 100 + noise)
+    model = estimate_noise(image)
+    assert 0.85 * 7.3 < model.gain < 1.05 * 7.3  # the lower end of the uncertainty is taken
+    # Offset and readout noise cannot be told apart; what they do to the variance can.
+    expected = np.sqrt(7.3**2 * dose * smooth() + 25)
+    claimed = model.noise_std(7.3 * dose * smooth() + 100)
+    np.testing.assert_allclose(claimed, expected, rtol=0.1)
+
+
+def test_an_integer_camera_with_a_gain_is_not_taken_for_counts():
+    image = np.rint(7.3 * counts(30) + 100).astype("u2")
+    model = estimate_noise(image)
+    assert model.gain == pytest.approx(7.3, rel=0.1)
+
+
+def test_texture_in_counts_of_high_dose_keeps_gain_one_and_says_so():
+    rng = np.random.default_rng(0)
+    texture = 60 * rng.normal(size=(512, 512))  # as strong as 4 x the noise, everywhere
+    image = rng.poisson(np.maximum(1000 * smooth() + texture, 0)).astype("u2")
+    model = estimate_noise(image)
+    assert model.gain == 1
+    assert "texture" in model.remark
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-6, 1e6, 1e30])
+def test_the_unit_of_the_pixels_does_not_matter(unit):
+    image = 7.3 * counts(30, 256) + np.random.default_rng(0).normal(0, 5, (256, 256))
+    one, other = estimate_noise(image), estimate_noise(image * unit)
+    assert other.gain == pytest.approx(one.gain * unit, rel=1e-6)
+    assert other.offset == pytest.approx(one.offset * unit, rel=1e-6)
+    assert other.basis == one.basis
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("ratio", [30, 300, 3000])
+def test_constant_noise_is_taken_as_constant_up_to_the_brightest_pixel(ratio, seed):
+    noise = np.random.default_rng(seed).normal(size=(512, 512))
+    model = estimate_noise(np.float32(ratio * smooth() + noise))
+    np.testing.assert_allclose(model.noise_std(ratio * smooth()), 1, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        smooth().astype("f4"),
+        smooth(),
+        np.rint(60_000 * smooth()).astype("u2"),
+        np.rint(255 * smooth()).astype("u1"),
+        np.float32(np.rint(255 * smooth()) / 255),
+        np.add.outer(np.arange(200), 2 * np.arange(300)).astype("f4"),
+        (smooth() > 0.6).astype("f4"),
+    ],
+    ids=["float32", "float64", "uint16", "uint8", "uint8 as float", "ramp", "mask"],
+)
+def test_clean_images_are_noise_free(image):
+    assert estimate_noise(image).is_noise_free
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("value", [0, 7, -3])
+def test_constant_images_are_noise_free_and_say_what_to_do(shape, value):
+    model = estimate_noise(np.full(shape, value, "f4"))
+    assert model.is_noise_free
+    assert "--gain" in model.remark
+
+
+def test_images_too_small_to_tell_are_noise_free():
+    rng = np.random.default_rng(0)
+    assert estimate_noise(rng.poisson(30, (30, 40))).is_noise_free
+    assert estimate_noise(rng.poisson(30, (7, 5000))).is_noise_free
+
+
+def test_a_stack_is_judged_by_its_frames_together():
+    frames = np.random.default_rng(0).poisson(0.5 * smooth(128), (20, 128, 128)).astype("u1")
+    assert estimate_noise(frames).gain == 1
+    assert estimate_noise(np.float32(frames / frames.max())).gain == pytest.approx(
+        1 / frames.max(), rel=1e-4
+    )
+
+
+def test_large_images_are_sampled_and_never_written_to(tmp_path):
+    image = np.lib.format.open_memmap(tmp_path / "big.npy", "w+", "u2", (2400, 2400))
+    image[:] = np.random.default_rng(0).poisson(50, image.shape)
+    before = image.copy()
+    image.flush()
+    assert estimate_noise(np.load(tmp_path / "big.npy", mmap_mode="r")).gain == 1
+    assert np.array_equal(image, before)
+
+
+def test_pixels_that_the_sample_misses_may_be_darker_than_all_it_holds():
+    image = np.random.default_rng(0).poisson(20, (1024, 1024)).astype("u2")
+    skip = math.isqrt(image.size // (1 << 17))
+    image[::skip, ::skip] += 5000
+    model = estimate_noise(image)
+    assert math.isfinite(model.gain)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.sampled_from(SHAPES),
+    dtype=st.sampled_from(["u1", "i1", "u2", "i2", ">i2", "u4", "i8", "f2", "f4", ">f4", "f8"]),
+    kind=st.sampled_from(["counts", "normal", "zeros", "hot", "half", "steps", "stripes"]),
+    scale=st.sampled_from([1e-6, 0.3, 1.0, 100.0, 3e4, 1e30]),
+    offset=st.sampled_from([0.0, -50.0, 1e4]),
+)
+def test_odd_images_give_a_finite_model_and_no_warning(shape, dtype, kind, scale, offset):
+    rng = np.random.default_rng(0)
+    image = {
+        "counts": lambda: rng.poisson(3.0, shape).astype("f8"),
+        "normal": lambda: rng.normal(size=shape),
+        "zeros": lambda: np.zeros(shape),
+        "hot": lambda: np.zeros(shape),
+        "half": lambda: rng.poisson(5.0, shape) * (np.arange(shape[-1]) % 16 < 8),
+        "steps": lambda: rng.integers(0, 3, shape) / 3,
+        "stripes": lambda: np.arange(shape[-1]) % 2 + rng.normal(0, 0.01, shape),
+    }[kind]()
+    if kind == "hot":
+        image.flat[image.size // 2] = 1
+    image = image * scale + offset
+    kinds = np.finfo if np.dtype(dtype).kind == "f" else np.iinfo
+    image = np.clip(image, float(kinds(dtype).min) / 2, float(kinds(dtype).max) / 2).astype(dtype)
+    before = image.copy()
+    model = estimate_noise(image)
+    facts = (model.gain, model.offset, model.readout_std, model.gain_std)
+    assert np.isfinite(facts).all()
+    assert np.isfinite(model.noise_std(image)).all()
+    assert np.array_equal(image, before)
+    assert model.basis
