@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lowdose.errors import ConfigError, WeightsError
 from lowdose.io.guard import whole_file
-from lowdose.models.catalog import build
+from lowdose.models.catalog import build_noise_network
 from lowdose.records import DEFAULT, Record, find, load_record
 
 
@@ -47,7 +47,7 @@ def load_weights(name: str = DEFAULT) -> tuple[nn.Module, Record]:
             f"{record.sha256[:12]}…. Install lowdose again, or copy the weights again."
         )
     try:
-        network = build(record.network, record.options)
+        network = build_noise_network(record.network, record.options)
         tensors = {key: value.float() for key, value in load_tensors(content).items()}
         network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, ConfigError) as err:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -27,12 +27,16 @@ class Architecture:
         One line for ``lowdose models``.
     citation : str
         Where it is described.
+    predicts : {"noise", "image"}
+        Whether it sees stabilised pixels with their noise level and returns the noise, as
+        `lowdose.models.counts` wants it, or maps an image in [0, 1] to an image.
     """
 
     name: str
     build: Callable[..., nn.Module]
     summary: str
     citation: str
+    predicts: Literal["noise", "image"]
 
 
 CATALOG: Mapping[str, Architecture] = {
@@ -43,12 +47,14 @@ CATALOG: Mapping[str, Architecture] = {
             UNet,
             "compact U-Net of dense convolutions that predicts stabilised noise; any dose",
             "this project, docs/training.md",
+            "noise",
         ),
         Architecture(
             "atrous",
             atrous,
             "atrous convolutional encoder-decoder, 25 413 620 parameters",
             "J. M. Ede, Ultramicroscopy 202, 18 (2019), arXiv:1807.11234",
+            "image",
         ),
     )
 }
@@ -70,6 +76,24 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> nn.Module:
         raise ConfigError(
             f"network {name!r} cannot be built with {dict(options or {})}: {err}"
         ) from err
+
+
+def build_noise_network(name: str, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """Build a network that `lowdose.models.counts` can use.
+
+    Raises
+    ------
+    ConfigError
+        If it predicts an image, or cannot be built.
+    """
+    network = build(name, options)
+    if CATALOG[name].predicts != "noise":
+        fit = ", ".join(record.name for record in CATALOG.values() if record.predicts == "noise")
+        raise ConfigError(
+            f"network {name!r} maps images to images and knows no noise level, so it can be "
+            f"neither trained on counts nor run by lowdose yet; choose {fit}"
+        )
+    return network
 
 
 def parameter_count(network: nn.Module) -> int:

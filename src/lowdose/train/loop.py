@@ -24,7 +24,7 @@ from lowdose.data.pairs import Batch, PairSource
 from lowdose.data.truths import TruthSet, draw_truths, load_truths
 from lowdose.errors import ConfigError
 from lowdose.io.guard import whole_file
-from lowdose.models.catalog import build
+from lowdose.models.catalog import build_noise_network
 from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling
 from lowdose.records import Record
 from lowdose.train.config import TrainConfig
@@ -131,7 +131,7 @@ class Trainer:
 
     def averaged_network(self) -> nn.Module:
         """Return a copy of the network with the averaged weights."""
-        network = build(self.config.network.name, self.config.network.options)
+        network = build_noise_network(self.config.network.name, self.config.network.options)
         network.load_state_dict(self.average)
         network.to(self.process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.eval()
@@ -299,7 +299,7 @@ def _fresh_network(config: TrainConfig) -> nn.Module:
     """Build the network of a run as it is before the first step."""
     wanted = config.network
     if not wanted.start:
-        return build(wanted.name, wanted.options)
+        return build_noise_network(wanted.name, wanted.options)
     network, record = load_weights(wanted.start)
     if (record.network, dict(record.options)) != (wanted.name, dict(wanted.options)):
         raise ConfigError(
