@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from lowdose.errors import WeightsError
 
@@ -92,6 +95,30 @@ def load_record(name: str) -> Record:
     path = find(name).with_suffix(".json")
     try:
         table = json.loads(path.read_text("utf-8"))
-        return Record(**{**table, "sources": tuple(table.get("sources", ()))})
-    except (OSError, ValueError, TypeError) as err:
+        lists = {name: tuple(table.get(name, ())) for name in ("sources", "limits")}
+        record = Record(**{**table, **lists})
+    except (OSError, ValueError, TypeError, AttributeError) as err:
         raise WeightsError(f"{path}: is no record of weights ({err}).") from err
+    texts = record.name, record.network, record.sha256
+    if not all(isinstance(text, str) for text in texts) or not isinstance(record.options, dict):
+        raise WeightsError(
+            f"{path}: is no record of weights: name, network and sha256 are {texts}, options "
+            f"{record.options!r}; expected three texts and a table."
+        )
+    return record
+
+
+def parameter_count(path: Path) -> int:
+    """Count the numbers in a weights file, from its header alone.
+
+    Raises
+    ------
+    WeightsError
+        If it is no safetensors file.
+    """
+    try:
+        with safe_open(path, "np") as file:
+            shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+    except (OSError, SafetensorError) as err:
+        raise WeightsError(f"{path}: is no weights file ({err}).") from err
+    return sum(math.prod(shape) for shape in shapes)

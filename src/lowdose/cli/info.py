@@ -1,5 +1,69 @@
 """``lowdose info``."""
 
+from __future__ import annotations
 
-def info() -> None:
-    """Not there yet."""
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lowdose.cli.exits import SOME_FAILED, complain, exit_code
+from lowdose.errors import InputError, MissingExtraError
+
+
+def info(
+    files: Annotated[list[Path], typer.Argument(help="Micrographs.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
+) -> None:
+    """Say what files hold, and how noisy they are.
+
+    \b
+    Examples:
+      lowdose info scan.dm4
+      lowdose info --json *.mrc > facts.json
+    """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
+    from lowdose.io import read
+    from lowdose.report.facts import describe
+
+    found, errors = [], []
+    for path in files:
+        try:
+            found.append(describe(read(path)))
+        except (InputError, MissingExtraError) as err:
+            errors.append(err)
+            complain(err)
+            continue
+        if not as_json:
+            typer.echo(_text(found[-1]))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+    if errors:
+        raise typer.Exit(SOME_FAILED if found else exit_code(errors[0]))
+
+
+def _text(facts: dict[str, Any]) -> str:
+    lines = [f"  {name:<12}{value}" for name, value in _rows(facts) if value]
+    return "\n".join([facts["path"], *lines])
+
+
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    noise, size, electrons = facts["noise"], facts["pixel_size_nm"], facts["electrons_per_pixel"]
+    values = "  ".join(f"{name} {value:.5g}" for name, value in facts["pixels"].items())
+    spread = f" ± {noise['gain_std']:.2g}" if noise["gain_std"] else ""
+    return [
+        ("format", facts["format"]),
+        ("pixels", f"{' x '.join(map(str, facts['shape']))} {facts['dtype']}"),
+        ("frames", str(facts["frames"]) if facts["frames"] > 1 else ""),
+        ("pixel size", f"{size[0]:.5g} x {size[1]:.5g} nm" if size else "unknown"),
+        *((key, str(value)) for key, value in facts["metadata"].items()),
+        ("values", values),
+        ("gain", f"{noise['gain']:.4g}{spread} per electron" if noise["gain"] else ""),
+        ("offset", f"{noise['offset']:.4g}" if noise["offset"] else ""),
+        ("readout", f"{noise['readout_std']:.3g}" if noise["readout_std"] else ""),
+        ("noise", noise["basis"]),
+        ("note", noise["remark"]),
+        ("electrons", f"{electrons:.4g} a pixel on average" if electrons else ""),
+        ("dose", f"{facts['dose_e_per_a2']:.4g} e/Å²" if facts["dose_e_per_a2"] else ""),
+    ]

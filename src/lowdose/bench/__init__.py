@@ -1,0 +1,1 @@
+"""Measuring denoisers: by the paper's protocol and by a clean one."""
