@@ -32,7 +32,7 @@ _BYTES_PER_PIXEL = {torch.bfloat16: 130, torch.float32: 260}
 _LARGEST_TILE = 2048
 _SMALLEST_TILE = 256
 # Pixels of an image from which its scaling is taken.
-_SAMPLE = 1 << 18
+_SAMPLE = 1 << 16
 
 
 class TiledNetwork(Protocol):

@@ -22,7 +22,7 @@ from lowdose.physics.step import value_step
 _WINDOW = 512
 _WINDOWS = 16
 # Pixels looked at for the step of values.
-_SAMPLE = 1 << 17
+_SAMPLE = 1 << 15
 # Noise may fall this far below that of counts before they are not taken for counts.
 _LEAST_COUNT_NOISE = 0.7
 # Up to here measured noise agrees with that of counts.
