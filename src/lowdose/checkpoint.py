@@ -48,8 +48,7 @@ def load_weights(name: str = DEFAULT) -> tuple[nn.Module, Record]:
         )
     try:
         network = build_noise_network(record.network, record.options)
-        tensors = {key: value.float() for key, value in load_tensors(content).items()}
-        network.load_state_dict(tensors)
+        network.load_state_dict(load_tensors(content))  # copies, and so turns into float32
     except (SafetensorError, RuntimeError, ConfigError) as err:
         raise WeightsError(f"{path}: does not fit network {record.network!r} ({err}).") from err
     return network.eval(), record
@@ -76,7 +75,11 @@ def save_weights(
     Record
         With the hash of what was written.
     """
-    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in state.items()}
+    tensors = {
+        # Counters, such as those of batch normalisation, stay whole numbers.
+        key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
+        for key, value in state.items()
+    }
     content = save_tensors(tensors)
     record = dataclasses.replace(record, sha256=hashlib.sha256(content).hexdigest())
     with whole_file(path) as part:
