@@ -1,0 +1,107 @@
+import pytest
+import torch
+from torch import nn
+
+from lowdose.models.counts import FURTHEST, LEAST_SPAN, Scaling, estimate_electrons, fit_scaling
+from lowdose.physics.transform import stabilise, unstabilise
+
+
+class Says(nn.Module):
+    """Answers every question with the same noise and remembers the question."""
+
+    def __init__(self, noise=0.0):
+        super().__init__()
+        self.noise = noise
+
+    def forward(self, image, level):
+        self.image, self.level = image, level
+        return torch.full_like(image, self.noise)
+
+
+def counts(mean, shape=(2, 1, 64, 64)):
+    return torch.poisson(torch.full(shape, mean), generator=torch.Generator().manual_seed(0))
+
+
+def test_the_range_of_an_image_becomes_plus_minus_one_half():
+    noisy = torch.linspace(0, 10_000, 4096).view(1, 1, 64, 64)
+    scaling = fit_scaling(noisy, torch.zeros(1))
+    scaled = scaling.apply(stabilise(noisy))
+    low, high = torch.quantile(scaled.flatten(), torch.tensor([0.005, 0.995])).tolist()
+    assert (low, high) == (pytest.approx(-0.5, abs=1e-4), pytest.approx(0.5, abs=1e-4))
+
+
+def test_the_level_is_the_deviation_of_the_noise_after_scaling():
+    noisy = counts(400.0)
+    scaling = fit_scaling(noisy, torch.zeros(2))
+    deviations = scaling.apply(stabilise(noisy)).std(dim=(1, 2, 3))
+    torch.testing.assert_close(deviations, scaling.level, rtol=0.05, atol=0)
+
+
+def test_a_flat_image_is_not_blown_up():
+    scaling = fit_scaling(torch.full((1, 1, 8, 8), 50.0), torch.zeros(1))
+    assert scaling.span.tolist() == [LEAST_SPAN]
+
+
+def test_each_image_has_its_own_scaling_that_others_do_not_change():
+    noisy, readout = torch.cat([counts(5.0), counts(500.0)]), torch.tensor([0.0, 1, 2, 3])
+    together = fit_scaling(noisy, readout)
+    for index in range(4):
+        alone = fit_scaling(noisy[index : index + 1], readout[index : index + 1])
+        assert alone.centre.item() == pytest.approx(together.centre[index].item())
+        assert alone.span.item() == pytest.approx(together.span[index].item())
+
+
+def test_one_hot_pixel_changes_no_scaling_and_is_clipped_for_the_network_alone():
+    noisy = counts(50.0, (1, 1, 64, 64))
+    hot = noisy.clone()
+    hot[..., 5, 5] = 1e5
+    scaling = fit_scaling(hot, torch.zeros(1))
+    assert scaling.span.item() == pytest.approx(
+        fit_scaling(noisy, torch.zeros(1)).span.item(), rel=0.1
+    )
+    network = Says(0.0)
+    estimate = estimate_electrons(network, hot, torch.zeros(1), scaling)
+    assert network.image.max() == FURTHEST
+    assert estimate[..., 5, 5].item() == pytest.approx(1e5, rel=1e-3)
+
+
+def test_no_noise_found_leaves_stabilised_pixels_as_they_are():
+    noisy, readout = counts(30.0), torch.tensor([0.0, 2.0])
+    estimate = estimate_electrons(Says(0.0), noisy, readout, fit_scaling(noisy, readout))
+    column = readout.view(-1, 1, 1, 1)
+    assert torch.equal(estimate, unstabilise(stabilise(noisy, column), column))
+
+
+def test_the_scaling_comes_back_off_whatever_it_is():
+    noisy, readout = counts(30.0), torch.zeros(2)
+    estimates = [
+        estimate_electrons(
+            Says(1.5), noisy, readout, Scaling(torch.full((2,), c), torch.full((2,), s))
+        )
+        for c, s in ((0.0, 1.0), (11.0, 40.0))
+    ]
+    assert torch.equal(*estimates)
+    assert torch.equal(estimates[0], unstabilise(stabilise(noisy) - 1.5))
+
+
+def test_a_network_that_knows_the_noise_gives_the_truth_without_bias():
+    electrons = 30.0
+    noisy = counts(electrons)
+    mean = stabilise(noisy).mean()
+
+    class Oracle(nn.Module):
+        def forward(self, image, level):
+            return stabilise(noisy) - mean
+
+    estimate = estimate_electrons(
+        Oracle(), noisy, torch.zeros(2), fit_scaling(noisy, torch.zeros(2))
+    )
+    assert estimate.mean().item() == pytest.approx(electrons, rel=0.01)
+
+
+def test_more_noise_than_there_is_light_stays_finite():
+    noisy = torch.zeros(1, 1, 8, 8)
+    estimate = estimate_electrons(
+        Says(6.0), noisy, torch.zeros(1), fit_scaling(noisy, torch.zeros(1))
+    )
+    assert torch.isfinite(estimate).all()
