@@ -224,11 +224,20 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: Precision, device: torch.device) -> torch.dtype:
-    """Data type of a network's body: bf16 if asked for, or if the processor has it natively."""
+    """Data type of a network's body: bf16 if asked for, or if the processor has it natively.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such precision.
+    """
     if name == "auto":
         native = {"cuda": torch.cuda.is_bf16_supported, "cpu": _cpu_has_bf16}
         name = "bf16" if device.type in native and native[device.type]() else "float32"
-    return torch.bfloat16 if name == "bf16" else torch.float32
+    kinds = {"bf16": torch.bfloat16, "float32": torch.float32}
+    if name not in kinds:
+        raise ConfigError(f"there is no precision {name!r}; use auto, {' or '.join(kinds)}")
+    return kinds[name]
 
 
 def free_memory(device: torch.device) -> int:
@@ -268,7 +277,11 @@ def _allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
     with tempfile.TemporaryFile() as file:
         try:
             # Reserved now: a disk that fills up under a memory map kills the process.
-            os.posix_fallocate(file.fileno(), 0, size)
+            reserve = getattr(os, "posix_fallocate", None)  # macOS and Windows have none
+            if reserve:
+                reserve(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
         except OSError as err:
             folder = tempfile.gettempdir()
             raise OutputError(
