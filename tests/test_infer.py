@@ -1,0 +1,245 @@
+import numpy as np
+import pytest
+import torch
+
+from lowdose import infer
+from lowdose.errors import ConfigError, OutputError, WeightsError
+from lowdose.infer import Denoiser, denoise, pick_device, pick_precision
+from lowdose.micrograph import Axis, Micrograph
+from lowdose.physics.dose import NoiseModel
+
+COUNTS = NoiseModel(1.0)
+
+
+def micrograph(shape, mean=30.0, dtype="u2"):
+    rng = np.random.default_rng(0)
+    slope = np.linspace(0.5, 1.5, shape[-1])
+    return Micrograph(rng.poisson(mean * slope, shape).astype(dtype))
+
+
+@pytest.fixture
+def tiny(tiny_weights):
+    """Denoisers in float32 on the CPU that share one file of weights."""
+    path = str(tiny_weights())
+    return lambda **options: Denoiser(path, **{"device": "cpu", "precision": "float32"} | options)
+
+
+def noise_units(found, expected, noise):
+    """Largest difference in deviations of the noise."""
+    difference = np.abs(np.float64(found) - np.float64(expected))
+    return (difference / np.maximum(noise.noise_std(expected), noise.gain)).max()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (33, 17), (64, 64), (200, 333)])
+@pytest.mark.parametrize("noise", [COUNTS, NoiseModel(7.3, offset=-50.0, readout_std=20.0)])
+def test_tiled_equals_untiled(shape, noise, tiny):
+    image = micrograph(shape)
+    whole = tiny(tile=1024)(image, noise=noise).micrograph.pixels
+    tiled = tiny(tile=64)(image, noise=noise).micrograph.pixels
+    assert tiled.shape == shape
+    assert noise_units(tiled, whole, noise) < 1e-4
+
+
+def test_a_halo_too_small_would_show(tiny, monkeypatch):
+    image = micrograph((200, 333))
+    whole = tiny(tile=1024)(image, noise=COUNTS).micrograph.pixels
+    denoiser = tiny(tile=64)
+    monkeypatch.setattr(type(denoiser._network), "reach", 0)
+    tiled = denoiser(image, noise=COUNTS).micrograph.pixels
+    assert noise_units(tiled, whole, COUNTS) > 0.01
+
+
+def test_the_network_of_these_tests_does_something(tiny):
+    image = micrograph((64, 64))
+    result = tiny()(image, noise=COUNTS).micrograph.pixels
+    assert np.abs(result - image.pixels).mean() > 1
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "f4", "f8", ">f4", ">u2"])
+def test_the_type_of_the_pixels_does_not_matter_and_the_result_is_float32(dtype, tiny):
+    expected = tiny()(micrograph((40, 50)), noise=COUNTS).micrograph.pixels
+    result = tiny()(micrograph((40, 50), dtype=dtype), noise=COUNTS).micrograph.pixels
+    assert result.dtype == np.float32
+    assert np.array_equal(result, expected)
+
+
+def test_a_stack_is_its_frames_one_by_one(tiny):
+    stack = micrograph((3, 40, 50))
+    denoiser = tiny()
+    together = denoiser(stack, noise=COUNTS).micrograph.pixels
+    for frame, result in zip(stack.frames(), together, strict=True):
+        alone = denoiser(Micrograph(frame), noise=COUNTS).micrograph.pixels
+        assert np.array_equal(result, alone)
+
+
+def test_a_stack_of_one_stays_a_stack(tiny):
+    assert tiny()(micrograph((1, 20, 30)), noise=COUNTS).micrograph.shape == (1, 20, 30)
+
+
+def test_frames_of_a_stack_share_one_estimate(tiny):
+    stack = micrograph((3, 64, 64))
+    assert tiny()(stack).noise.gain == 1
+
+
+def test_the_input_is_never_written_to_even_through_a_map(tmp_path, tiny):
+    path = tmp_path / "image.npy"
+    np.save(path, micrograph((70, 90)).pixels)
+    before = path.read_bytes()
+    mapped = Micrograph(np.load(path, mmap_mode="r"))
+    in_memory = Micrograph(np.load(path))
+    in_memory.pixels.setflags(write=False)
+    results = [
+        tiny(tile=32)(image, noise=COUNTS).micrograph.pixels for image in (mapped, in_memory)
+    ]
+    assert np.array_equal(*results)
+    assert not np.shares_memory(results[1], in_memory.pixels)
+    assert path.read_bytes() == before
+
+
+def test_a_view_with_strides_is_read_as_it_looks(tiny):
+    pixels = micrograph((40, 60)).pixels
+    turned = Micrograph(pixels[::-1, ::2])
+    straight = Micrograph(turned.pixels.copy())
+    results = [tiny()(image, noise=COUNTS).micrograph.pixels for image in (turned, straight)]
+    assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("image", [Micrograph(np.full((50, 40), 7, "i4")), micrograph((5, 6))])
+def test_an_image_without_measurable_noise_is_returned_as_it_is(image, tiny):
+    result = tiny()(image)
+    assert result.noise.is_noise_free
+    assert result.micrograph.pixels.dtype == np.float32
+    assert np.array_equal(result.micrograph.pixels, image.pixels)
+    assert not np.shares_memory(result.micrograph.pixels, image.pixels)
+
+
+def test_gain_and_offset_are_taken_off_and_put_back(tiny):
+    image = micrograph((40, 50))
+    scaled = Micrograph(4.0 * image.pixels + 1000)
+    plain = tiny()(image, noise=COUNTS).micrograph.pixels
+    result = tiny()(scaled, noise=NoiseModel(4.0, offset=1000.0)).micrograph.pixels
+    np.testing.assert_allclose(result, 4 * plain + 1000, rtol=1e-6)
+
+
+def test_counts_never_become_negative(tiny):
+    image = micrograph((64, 64), mean=0.2)
+    assert tiny()(image, noise=COUNTS).micrograph.pixels.min() >= 0
+
+
+def test_calibration_stays_and_history_says_what_was_done(tiny):
+    image = Micrograph(
+        micrograph((64, 64)).pixels,
+        axes=(Axis("y", 0.1, "nm"), Axis("x", 0.2, "nm")),
+        metadata={"voltage_kv": 300},
+        history=("acquired",),
+    )
+    denoiser = tiny()
+    result = denoiser(image).micrograph
+    assert (result.axes, result.metadata) == (image.axes, image.metadata)
+    assert result.history[0] == "acquired"
+    (note,) = result.history[1:]
+    assert note.startswith("lowdose ")
+    assert denoiser.record.label in note
+    assert note.endswith("gain 1")
+
+
+def test_progress_counts_every_pixel_once(tiny):
+    told = []
+    stack = micrograph((2, 70, 40))
+    tiny(tile=32)(stack, noise=COUNTS, progress=lambda done, total: told.append((done, total)))
+    assert [total for _, total in told] == [stack.pixels.size] * len(told)
+    done = [done for done, _ in told]
+    assert done == sorted(set(done))
+    assert done[-1] == stack.pixels.size
+    assert len(told) == 2 * 3 * 2
+
+
+@pytest.mark.parametrize("system", ["Linux", "macOS"])
+def test_a_result_too_large_for_memory_lies_in_a_nameless_file(tiny, monkeypatch, tmp_path, system):
+    image = micrograph((64, 80))
+    expected = tiny(tile=32)(image, noise=COUNTS).micrograph.pixels
+    monkeypatch.setattr(infer, "free_memory", lambda device: 1000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    if system == "macOS":
+        monkeypatch.delattr("os.posix_fallocate", raising=False)
+    result = tiny(tile=32)(image, noise=COUNTS).micrograph.pixels
+    assert isinstance(result, np.memmap)
+    assert np.array_equal(result, expected)
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_no_room_for_the_result_is_said_before_the_work(tiny, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(infer, "free_memory", lambda device: 1000)
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    with pytest.raises(OutputError, match="TMPDIR"):
+        tiny()(micrograph((64, 64)), noise=COUNTS)
+
+
+def test_little_memory_means_small_tiles_and_the_same_result(tiny, monkeypatch):
+    image = micrograph((300, 300))
+    expected = tiny()(image, noise=COUNTS).micrograph.pixels
+    calls = []
+    monkeypatch.setattr(infer, "free_memory", lambda device: 1 << 21)
+    denoiser = tiny()
+    result = denoiser(image, noise=COUNTS, progress=lambda *_: calls.append(1)).micrograph.pixels
+    assert len(calls) == 4
+    assert noise_units(result, expected, COUNTS) < 1e-4
+
+
+def test_bf16_is_close_to_float32(tiny):
+    image = micrograph((64, 64))
+    exact = tiny()(image, noise=COUNTS).micrograph.pixels
+    rough = tiny(precision="bf16")(image, noise=COUNTS).micrograph.pixels
+    taken_off = np.sqrt(np.mean((exact - image.pixels) ** 2))
+    assert np.sqrt(np.mean((rough - exact) ** 2)) < 0.02 * taken_off
+
+
+def test_the_same_image_gives_the_same_result_again(tiny):
+    denoiser, image = tiny(), micrograph((64, 64))
+    first, again = (denoiser(image, noise=COUNTS).micrograph.pixels for _ in "12")
+    assert np.array_equal(first, again)
+
+
+def test_one_hot_pixel_stays_one_hot_pixel(tiny):
+    image = micrograph((128, 128), mean=100)
+    hot = image.pixels.astype("f4")
+    hot[60, 60] = 1e5
+    plain, marked = (
+        tiny()(Micrograph(pixels), noise=COUNTS).micrograph.pixels for pixels in (image.pixels, hot)
+    )
+    assert marked[60, 60] == pytest.approx(1e5, rel=0.05)
+    reach = 32
+    far = np.ones((128, 128), bool)
+    far[60 - reach : 61 + reach, 60 - reach : 61 + reach] = False
+    assert noise_units(marked[far], plain[far], COUNTS) < 0.1
+
+
+@pytest.mark.parametrize("name", ["nonsense", "cuda:99", "cuda:-1", "meta", ""])
+def test_a_device_that_is_not_there_is_refused(name):
+    with pytest.raises(ConfigError, match="device"):
+        pick_device(name)
+
+
+def test_auto_is_always_there():
+    assert pick_device("auto").type in {"cpu", "cuda", "mps"}
+    assert pick_precision("auto", pick_device("auto")) in {torch.bfloat16, torch.float32}
+
+
+def test_a_precision_that_does_not_exist_is_refused(tiny):
+    with pytest.raises(ConfigError, match="precision"):
+        tiny(precision="float16")
+
+
+@pytest.mark.parametrize("tile", [15, 0, -64])
+def test_a_tile_smaller_than_sixteen_pixels_is_refused(tile, tiny):
+    with pytest.raises(ConfigError, match="tile side"):
+        tiny(tile=tile)
+
+
+def test_unknown_weights_are_refused():
+    with pytest.raises(WeightsError, match="neither shipped"):
+        denoise(micrograph((8, 8)), model="unheard-of")
