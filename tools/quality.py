@@ -47,7 +47,7 @@ figures image by image: `lowdose evaluate --truth PATH/TO/test --names docs/sixt
 --seed 0 --csv scores.csv`.
 
 Truths are 512×512 crops of micrographs of other specimens and repositories than those trained on.
-The noise is Poisson with fixed seeds; the denoiser is given the noisy pixels and nothing else, as on
+The noise is Poisson with fixed seeds; the denoiser is given the noisy pixels alone, as on
 the command line; "gain known" tells it that they are counts. Paper columns follow the protocol of
 Ede 2018 (arXiv:1807.11234); PSNR and SSIM are in counts with the truth's range. ± is the deviation
 over images. "Worst" is the largest ratio of an image's squared error to that of its noisy input:
