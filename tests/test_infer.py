@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lowdose import infer
-from lowdose.errors import ConfigError, OutputError, WeightsError
+from lowdose.errors import ConfigError, NoiseModelError, OutputError, WeightsError
 from lowdose.infer import Denoiser, denoise, pick_device, pick_precision
 from lowdose.micrograph import Axis, Micrograph
 from lowdose.physics.dose import NoiseModel
@@ -216,6 +216,14 @@ def test_one_hot_pixel_stays_one_hot_pixel(tiny):
     far = np.ones((128, 128), bool)
     far[60 - reach : 61 + reach, 60 - reach : 61 + reach] = False
     assert noise_units(marked[far], plain[far], COUNTS) < 0.1
+
+
+@pytest.mark.parametrize("noise", [None, COUNTS])
+def test_a_nan_is_refused_rather_than_spread(noise, tiny):
+    pixels = micrograph((64, 64), dtype="f4").pixels
+    pixels[3, 4] = np.nan
+    with pytest.raises(NoiseModelError, match="NaN"):
+        tiny()(Micrograph(pixels), noise=noise)
 
 
 @pytest.mark.parametrize("name", ["nonsense", "cuda:99", "cuda:-1", "meta", ""])

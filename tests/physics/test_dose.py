@@ -21,6 +21,12 @@ def test_a_large_offset_costs_no_digits_of_small_counts():
     assert model.to_electrons(pixels) == pytest.approx(np.arange(5.0), abs=1e-5)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_comes_from_no_electrons(bad):
+    with pytest.raises(NoiseModelError, match="NaN or infinite"):
+        NoiseModel(1.0).to_electrons(np.array([[1.0, bad]]))
+
+
 def test_variance_is_gain_times_signal_plus_readout():
     model = NoiseModel(4.0, offset=10.0, readout_std=3.0)
     assert model.noise_std(np.array([10.0, 14.0, 110.0])) ** 2 == pytest.approx([9, 25, 409])

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lowdose.physics.estimate import estimate_noise
+from lowdose.errors import NoiseModelError
+from lowdose.physics.estimate import estimate_noise, fit_noise
 
 SHAPES = [(1, 1), (1, 7), (3, 5), (8, 8), (40, 40), (3, 41, 56), (1, 64, 64), (12, 9, 200)]
 
@@ -147,6 +148,29 @@ def test_pixels_that_the_sample_misses_may_be_darker_than_all_it_holds():
     image[::skip, ::skip] += 5000
     model = estimate_noise(image)
     assert math.isfinite(model.gain)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("judge", [estimate_noise, fit_noise])
+def test_pixels_that_are_no_numbers_are_refused(judge, bad):
+    image = counts(30, 64).astype("f4")
+    image[5, 7] = bad
+    with pytest.raises(NoiseModelError, match="NaN or infinite"):
+        judge(image)
+
+
+def test_the_fit_alone_does_not_look_at_the_step():
+    image = 3 * counts(100)
+    assert estimate_noise(image).basis == "values are counts of step 3"
+    model = fit_noise(image)
+    assert model.basis.startswith("fitted")
+    assert model.gain == pytest.approx(3, rel=0.1)
+
+
+@pytest.mark.parametrize("image", [np.ones((3, 5)), np.full((64, 64), 7), np.zeros((2, 64, 64))])
+def test_the_fit_alone_refuses_an_image_that_tells_nothing(image):
+    with pytest.raises(NoiseModelError, match="too small or too flat"):
+        fit_noise(image)
 
 
 @settings(max_examples=60, deadline=None)

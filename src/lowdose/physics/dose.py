@@ -70,7 +70,14 @@ class NoiseModel:
         return self.readout_std / self.gain if self.gain else 0.0
 
     def to_electrons(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Pixels of the file as electrons, in float32."""
+        """Pixels of the file as electrons, in float32.
+
+        Raises
+        ------
+        NoiseModelError
+            If a pixel is NaN or infinite, of which no number of electrons could come.
+        """
+        check_finite(pixels)
         # float64 between: large offsets must not cost the digits of small counts.
         electrons = (pixels.astype(np.float64) - self.offset) / self.gain
         return electrons.astype(np.float32)
@@ -93,6 +100,21 @@ class NoiseModel:
         if self.readout_std:
             parts.append(f"readout noise {self.readout_std:.3g}")
         return ", ".join(parts)
+
+
+def check_finite(pixels: NDArray[Any]) -> None:
+    """Refuse pixels that are no numbers.
+
+    Raises
+    ------
+    NoiseModelError
+        If any is NaN or infinite.
+    """
+    if not np.isfinite(pixels).all():
+        raise NoiseModelError(
+            "the image holds NaN or infinite pixels, which would spread to their neighbours; "
+            'expected numbers. lowdose.read(path, nonfinite="fill") puts the median in their place'
+        )
 
 
 def electrons_per_pixel(dose_e_per_a2: float, pixel_size_nm: float) -> float:

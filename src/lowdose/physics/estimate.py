@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.errors import NoiseModelError
-from lowdose.physics.dose import NoiseModel
+from lowdose.physics.dose import NoiseModel, check_finite
 from lowdose.physics.scatter import BLOCK, Line, Scatter, fit_line, measure_scatter
 from lowdose.physics.step import value_step
 
@@ -52,17 +52,21 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
     NoiseModel
         With `basis` saying how it was found and `remark` what to do if it looks wrong. It is
         noise-free where the image is too small or too flat to tell.
+
+    Raises
+    ------
+    NoiseModelError
+        If the image holds NaN or infinite pixels.
     """
-    stack = pixels if pixels.ndim == 3 else pixels[None]
-    scatter = measure_scatter(_windows(stack))
-    if scatter is None or not scatter.variance.any():
+    scatter = _scatter(pixels)
+    if scatter is None:
         return NoiseModel(
             0.0,
             basis="nothing to measure",
             remark="the image is too small or too flat to measure its noise, so it is left as it "
             "is; pass --gain (and --offset) if you know them",
         )
-    sample = _spread_sample(stack)
+    sample = _spread_sample(_stack(pixels))
     noise = math.sqrt(float(np.median(scatter.variance)))
     if noise < _INVISIBLE * _range(sample):
         return NoiseModel(0.0, basis="the noise is below 1/10 000 of the image's range")
@@ -82,10 +86,10 @@ def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
     Raises
     ------
     NoiseModelError
-        If the image is too small or too flat to fit anything.
+        If the image is too small or too flat to fit anything, or holds NaN or infinite pixels.
     """
-    scatter = measure_scatter(_windows(pixels if pixels.ndim == 3 else pixels[None]))
-    if scatter is None or not scatter.variance.any():
+    scatter = _scatter(pixels)
+    if scatter is None:
         raise NoiseModelError(
             "the image is too small or too flat to fit its noise; pass --gain with a number"
         )
@@ -162,6 +166,19 @@ def _signal_independent(scatter: Scatter) -> NoiseModel:
     )
 
 
+def _scatter(pixels: NDArray[Any]) -> Scatter | None:
+    """Measure noise against mean; None where there is nothing to measure."""
+    windows = list(_windows(_stack(pixels)))
+    for window in windows:
+        check_finite(window)
+    scatter = measure_scatter(windows)
+    return scatter if scatter is not None and scatter.variance.any() else None
+
+
+def _stack(pixels: NDArray[Any]) -> NDArray[Any]:
+    return pixels if pixels.ndim == 3 else pixels[None]
+
+
 def _windows(stack: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Whole frames where they are small, else windows evenly spread over frames and area."""
     frames = stack[:: max(1, len(stack) // 8)][:8]
@@ -185,7 +202,9 @@ def _spread_sample(stack: NDArray[Any]) -> NDArray[Any]:
     """Pixels on a coarse grid over up to eight frames."""
     frames = stack[:: max(1, len(stack) // 8)][:8]
     skip = max(1, math.isqrt(frames.size // _SAMPLE))
-    return np.ascontiguousarray(frames[:, ::skip, ::skip]).ravel()
+    sample = np.ascontiguousarray(frames[:, ::skip, ::skip]).ravel()
+    check_finite(sample)
+    return sample
 
 
 def _range(sample: NDArray[Any]) -> float:
