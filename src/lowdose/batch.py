@@ -209,7 +209,7 @@ def find_inputs(names: Iterable[str], *, listed: Iterable[str] = ()) -> list[Inp
 def _expand(name: str) -> list[Input]:
     path = Path(name)
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if by_suffix(p) and p.is_file())
+        files = sorted(p for p in path.rglob("[!.]*") if by_suffix(p) and p.is_file())
         if not files:
             raise InputError(path, "holds no file with a suffix of a micrograph.")
         return [Input(file, path) for file in files]

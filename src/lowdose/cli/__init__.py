@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -52,4 +54,6 @@ def _lowdose(
 
 def main() -> None:
     """Run the command line."""
+    # Let a job that is told to stop remove its temporary files.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     app(prog_name="lowdose")

@@ -17,15 +17,15 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Made if absent.")] = Path("lowdose-demo"),
     *,
     model: opt.Model = "everyday",
-    dose: Annotated[float, typer.Option(help="Mean electrons a pixel.")] = 8.0,
+    dose: Annotated[float, typer.Option(help="Mean electrons a pixel.")] = 10.0,
     size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 384,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
 ) -> None:
     """Draw specimens, add noise, denoise them and compare with the truth.
 
-    Writes KIND_noisy.mrc, KIND_denoised.mrc and KIND_truth.mrc of each kind, and demo.png
-    with all of them side by side.
+    Writes KIND_noisy.mrc, KIND_denoised.mrc and KIND_truth.mrc of each kind, the three side by
+    side as KIND.png, and all kinds on one page as demo.png.
 
     \b
     Examples:

@@ -108,7 +108,7 @@ def denoise(
 
 def _print(outcome: Outcome, *, is_quiet: bool) -> None:
     if outcome.error:
-        complain(outcome.error)
+        complain(outcome.error, outcome.source)
     elif not is_quiet:
         typer.echo(_line(outcome))
         if outcome.noise and outcome.noise.remark:

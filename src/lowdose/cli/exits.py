@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -38,9 +39,11 @@ def exit_code(error: LowdoseError) -> int:
     return 5 if isinstance(error, OutputError) else 2
 
 
-def complain(error: LowdoseError) -> None:
-    """Print an error in one line."""
-    typer.echo(f"lowdose: {' '.join(str(error).split())}", err=True)
+def complain(error: LowdoseError, path: Path | None = None) -> None:
+    """Print an error in one line, with the file it is about."""
+    text = " ".join(str(error).split())
+    place = "" if path is None or str(path) in text else f"{path}: "
+    typer.echo(f"lowdose: {place}{text}", err=True)
 
 
 def note(text: str) -> None:

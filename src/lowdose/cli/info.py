@@ -33,7 +33,7 @@ def info(
             found.append(describe(read(path)))
         except (InputError, MissingExtraError) as err:
             errors.append(err)
-            complain(err)
+            complain(err, path)
             continue
         if not as_json:
             typer.echo(_text(found[-1]))

@@ -12,7 +12,7 @@ from lowdose.data.exposure import simulate_exposure
 from lowdose.data.simulate import KINDS
 from lowdose.io import write
 from lowdose.micrograph import Micrograph
-from lowdose.report.picture import Panel, Row
+from lowdose.report.picture import Panel, Row, draw_rows, save_picture
 
 if TYPE_CHECKING:
     from lowdose.infer import Denoiser
@@ -45,7 +45,7 @@ def run_demo(
     *,
     kinds: Sequence[str] = tuple(KINDS),
     side: int = 384,
-    dose_e_per_px: float = 8.0,
+    dose_e_per_px: float = 10.0,
     seed: int = 0,
 ) -> Iterator[Specimen]:
     """Draw, expose, denoise and score one specimen after the other.
@@ -53,7 +53,7 @@ def run_demo(
     Parameters
     ----------
     folder : Path
-        Exists; KIND_noisy.mrc, KIND_denoised.mrc and KIND_truth.mrc are written there.
+        Exists; KIND_noisy.mrc, KIND_denoised.mrc, KIND_truth.mrc and KIND.png go there.
     denoiser : Denoiser
         Sees the noisy pixels alone.
     kinds : sequence of str
@@ -74,7 +74,9 @@ def run_demo(
             evaluate_pair(truth.pixels, noisy.pixels, images[name].pixels)
             for name in ("noisy", "denoised")
         )
-        yield Specimen(kind, images, before, after)
+        specimen = Specimen(kind, images, before, after)
+        save_picture(folder / f"{kind}.png", draw_rows([specimen.row()]))
+        yield specimen
 
 
 def _figures(score: Score) -> str:

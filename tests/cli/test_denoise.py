@@ -1,0 +1,179 @@
+"""``lowdose denoise``: what it prints, how it ends, and that it leaves nothing half-written."""
+
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import lowdose
+from lowdose.micrograph import Micrograph
+from tests.io.malformed_cases import CASES, NEED_EXTRA, mrc_bytes
+
+
+@pytest.fixture
+def denoise(call, tiny_weights):
+    model = tiny_weights()
+    return lambda *words, **keywords: call("denoise", "--model", model, *words, **keywords)
+
+
+def test_one_file_gives_one_line(denoise, noisy):
+    result = denoise(noisy)
+    target = noisy.with_name("noisy_denoised.mrc")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{noisy} -> {target}  80 x 96  gain 1 (values are counts")
+    assert result.stdout.count("\n") == 1
+    assert lowdose.read(target).pixel_size_nm == pytest.approx((0.5, 0.5))
+
+
+def test_quiet_prints_nothing(denoise, noisy):
+    result = denoise(noisy, "-q")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_a_list_comes_from_standard_input(denoise, noisy, tmp_path):
+    result = denoise("-", "-o", tmp_path / "out/", input=f"{noisy}\n")
+    assert result.exit_code == 0
+    assert (tmp_path / "out" / "noisy.mrc").exists()
+
+
+def test_a_remark_about_the_noise_is_a_note(denoise, tmp_path):
+    flat = tmp_path / "flat.npy"
+    lowdose.write(flat, Micrograph(np.ones((32, 32), np.float32)))
+    result = denoise(flat)
+    assert result.stderr.startswith(f"note: {flat}: the image is too small or too flat")
+
+
+def test_an_odd_file_is_noted_in_one_line(denoise, noisy):
+    other = noisy.rename(noisy.with_suffix(".tif"))
+    result = denoise(other, "-o", noisy.with_name("clean.mrc"))
+    assert result.exit_code == 0
+    assert (
+        result.stderr == f"note: {other}: named like tiff, but its content is mrc; read as that.\n"
+    )
+
+
+def test_a_failure_among_several_exits_with_4(denoise, noisy):
+    noisy.with_name("bad.mrc").write_bytes(mrc_bytes(np.zeros((4, 4), "f4"))[:900])
+    result = denoise(noisy.parent)
+    assert result.exit_code == 4
+    assert result.stdout.endswith("1 denoised, 0 skipped, 1 failed\n")
+    assert result.stderr.startswith(f"lowdose: {noisy.with_name('bad.mrc')}: ")
+
+
+def test_a_repeated_batch_says_what_it_skips(denoise, noisy):
+    lowdose.write(noisy.with_name("other.mrc"), lowdose.read(noisy))
+    denoise(noisy.parent)
+    result = denoise(noisy.parent)
+    assert result.exit_code == 0
+    assert result.stdout.endswith("0 denoised, 2 skipped, 0 failed\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--gain", "1", "--dose", "3"], 2),
+        (["--offset", "3"], 2),
+        (["--gain", "-1"], 2),
+        (["--dose", "-1"], 2),
+        (["--dtype", "complex64"], 2),
+        (["--device", "abacus"], 2),
+        (["--model", "no such"], 2),
+        (["--tile", "3"], 2),
+        (["-o", "clean.xyz"], 5),
+        (["-o", "no/such/folder/clean.mrc"], 5),
+    ],
+)
+def test_each_kind_of_error_has_its_code_and_one_line(words, code, denoise, noisy):
+    result = denoise(noisy, *words)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(("lowdose: ", "Error: "))
+    assert list(noisy.parent.glob("*.json")) == [noisy.with_name("tiny.json")]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_malformed_file_ends_in_one_line_and_nothing_is_written(name, denoise, tmp_path):
+    if name in NEED_EXTRA:
+        pytest.importorskip("rsciio")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = CASES[name](folder)
+    before = sorted(folder.rglob("*"))
+    result = denoise(path)
+    is_folder = name == "a folder"
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"lowdose: {path}: ")
+    assert result.stderr.count("\n") == 1 or is_folder
+    assert sorted(folder.rglob("*")) == before
+
+
+SEVERE = [
+    "mrc with nsymbt largest.mrc", "mrc with sides of 400000.mrc", "bomb of 600 MiB.mrc.gz",
+    "deflate bomb of 1 GiB.tif", "npy with sides of 10^6.npy", "noise.xyz",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERE)
+def test_a_bad_file_is_refused_before_torch_is_loaded(name, spawn, tiny_weights, tmp_path):
+    resource = pytest.importorskip("resource", reason="memory is not accounted for here")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = CASES[name](folder)
+    process = spawn("denoise", path, "--model", tiny_weights())
+    out, err = process.communicate(timeout=60)
+    unit = 1 if sys.platform == "darwin" else 1 << 10
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    assert process.returncode == 3
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"lowdose: {path}: ")
+    assert peak < 700e6
+    assert list(folder.iterdir()) == [path]
+
+
+def _until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+@pytest.mark.parametrize("delay", [0.0, 0.003, 0.03])
+def test_kill_leaves_the_old_output_or_the_new_one(delay, spawn, denoise, tiny_weights, tmp_path):
+    source, target = tmp_path / "big.mrc", tmp_path / "out.mrc"
+    pixels = np.random.default_rng(0).poisson(20, (1024, 1024)).astype(np.uint16)
+    lowdose.write(source, Micrograph(pixels))
+    denoise(source, "-o", target, "--gain", "2", "--device", "cpu", "--precision", "float32")
+    old = target.read_bytes()
+    words = ["denoise", source, "-o", target, "--overwrite", "--precision", "float32"]
+    process = spawn(*words, "--model", tiny_weights())
+    _until(lambda: list(tmp_path.glob(".out.mrc*.part")) or process.poll() is not None)
+    time.sleep(delay)
+    process.kill()
+    process.communicate()
+    found = target.read_bytes()
+    assert len(found) == len(old)
+    assert np.isfinite(lowdose.read(target).pixels).all()
+    # Both hold the same header, but for the noise model that it names.
+    assert found == old or b"gain 1" in found[:1024]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_batch_leaves_nothing_behind(name, spawn, tiny_weights, tmp_path):
+    source = tmp_path / "big.mrc"
+    pixels = np.random.default_rng(0).poisson(20, (6, 1024, 1024)).astype(np.uint16)
+    lowdose.write(source, Micrograph(pixels))
+    folder = tmp_path / "out"
+    process = spawn("denoise", source, "-o", folder, "--model", tiny_weights(), "--tile", "128")
+    _until(lambda: folder.exists() or process.poll() is not None)
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == {"SIGINT": 130, "SIGTERM": 143}[name]
+    assert out == ""
+    assert "Traceback" not in err
+    assert list(folder.iterdir()) == []

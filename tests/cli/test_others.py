@@ -1,0 +1,182 @@
+"""The other commands: what they print and write."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lowdose
+from lowdose.data.simulate import KINDS
+from lowdose.micrograph import Micrograph
+
+# ---- info
+
+
+def test_info_says_what_a_file_is(call, noisy):
+    text = call("info", noisy).stdout
+    for part in ("mrc", "80 x 96 uint16", "0.5 x 0.5 nm", "counts of step 1", "electrons", "e/Å²"):
+        assert part in text
+
+
+def test_info_as_json_has_the_dose(call, noisy):
+    (facts,) = json.loads(call("info", noisy, "--json").stdout)
+    pixels = lowdose.read(noisy).pixels
+    assert facts["pixels"]["mean"] == pytest.approx(pixels.mean())
+    assert facts["electrons_per_pixel"] == pytest.approx(pixels.mean())
+    assert facts["dose_e_per_a2"] == pytest.approx(pixels.mean() / 25)
+
+
+def test_info_goes_on_after_a_failure(call, noisy, tmp_path):
+    result = call("info", tmp_path / "missing.mrc", noisy)
+    assert result.exit_code == 4
+    assert result.stdout.startswith(str(noisy))
+    assert call("info", tmp_path / "missing.mrc").exit_code == 3
+
+
+# ---- simulate
+
+
+def test_simulate_writes_counts_and_the_truth(call, tmp_path):
+    words = ("simulate", "lattice", "--size", "64", "--dose", "30", "--seed", "5")
+    assert call(*words, "-o", tmp_path / "a.tif").exit_code == 0
+    noisy, truth = lowdose.read(tmp_path / "a.tif"), lowdose.read(tmp_path / "a_truth.tif")
+    assert noisy.pixels.dtype == np.uint16
+    assert truth.pixels.mean() == pytest.approx(30, rel=1e-5)
+    assert noisy.pixels.mean() == pytest.approx(30, rel=0.02)
+    assert noisy.pixel_size_nm == pytest.approx(truth.pixel_size_nm)
+    call(*words, "-o", tmp_path / "b.mrc", "--truth", tmp_path / "c.npy")
+    assert np.array_equal(lowdose.read(tmp_path / "b.mrc").pixels, noisy.pixels)
+    assert (tmp_path / "c.npy").exists()
+
+
+def test_simulate_lists_the_kinds(call):
+    assert all(kind in call("simulate", "--list").stdout for kind in KINDS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nothing"],
+        ["lattice", "--dose", "0"],
+        ["lattice", "--size", "3"],
+        ["lattice", "--readout=-1"],
+    ],
+)
+def test_simulate_refuses_nonsense_and_writes_nothing(words, call, tmp_path):
+    result = call("simulate", *words, "-o", tmp_path / "a.mrc")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("lowdose: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- evaluate
+
+
+def test_evaluate_scores_a_pair_of_files(call, noisy, tmp_path):
+    truth = tmp_path / "truth.npy"
+    ramp = np.broadcast_to(np.linspace(10, 60, 96), (80, 96)).astype(np.float32)
+    lowdose.write(truth, Micrograph(ramp.copy()))
+    result = call("evaluate", "--truth", truth, "--noisy", noisy, "--denoised", truth)
+    none, perfect = result.stdout.splitlines()[1:]
+    assert none.startswith("none")
+    assert perfect.split()[0] == "truth.npy"
+    assert "inf" in perfect  # the PSNR of the truth itself
+    assert result.stderr == ""
+
+
+def test_evaluate_brings_a_scaled_truth_to_the_level_of_the_noisy_image(call, noisy, tmp_path):
+    truth = tmp_path / "truth.npy"
+    lowdose.write(truth, Micrograph(lowdose.read(noisy).pixels / np.float32(100)))
+    result = call("evaluate", "--truth", truth, "--noisy", noisy, "--denoised", noisy)
+    assert result.exit_code == 0
+    assert (
+        result.stderr == f"note: {truth}: multiplied by 100, to have the mean of the noisy image.\n"
+    )
+
+
+def test_evaluate_exposes_a_folder_and_writes_every_score(call, tiny_weights, tmp_path):
+    folder, weights = tmp_path / "clean", tiny_weights()
+    folder.mkdir()
+    for name in "ab":
+        call("simulate", "particles", "--size", "64", "-o", tmp_path / "x.mrc",
+             "--truth", folder / f"{name}.mrc")  # fmt: skip
+    words = ["--truth", folder, "--dose", "low", "--model", weights, "--csv", tmp_path / "s.csv"]
+    result = call("evaluate", *words, "--gain-known")
+    assert result.exit_code == 0
+    rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
+    assert [row["method"] for row in rows[:3]] == ["none", "tiny", "tiny, gain known"]
+    assert {row["image"] for row in rows} == {"a.mrc", "b.mrc"}
+
+
+@pytest.mark.parametrize("words", [[], ["--dose", "low", "--noisy", "a.mrc"], ["--dose", "much"]])
+def test_evaluate_wants_one_task(words, call, noisy):
+    assert call("evaluate", "--truth", noisy, *words).exit_code == 2
+
+
+# ---- demo, models, train
+
+
+def test_demo_writes_its_files(call, tiny_weights, tmp_path):
+    folder = tmp_path / "demo"
+    result = call("demo", folder, "--size", "64", "--model", tiny_weights())
+    assert result.exit_code == 0
+    expected = {f"{kind}_{part}.mrc" for kind in KINDS for part in ("noisy", "denoised", "truth")}
+    expected |= {f"{kind}.png" for kind in KINDS} | {"demo.png"}
+    assert {path.name for path in folder.iterdir()} == expected
+    with Image.open(folder / "demo.png") as page:
+        assert page.width > 3 * 64
+
+
+def test_models_lists_networks(call):
+    assert {"unet", "atrous"} <= set(call("models", "--networks").stdout.split())
+
+
+def test_models_shows_what_the_record_says(call, tiny_weights, monkeypatch):
+    path = tiny_weights()
+    record = json.loads(path.with_suffix(".json").read_text())
+    record |= {"summary": "For tests.", "quality": {"low dose": "none"}, "limits": ["Real work."]}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    monkeypatch.setattr("lowdose.records.shipped", lambda: {"tiny": path})
+    text = call("models").stdout
+    for part in ("tiny\n", "For tests.", "low dose: none", "not for: Real work.", "parameters"):
+        assert part in text
+
+
+CONFIG = """
+[network]
+options = { widths = [4, 8], depths = [1, 1] }
+[data]
+train = ["clean"]
+validation = ["clean"]
+patch = 32
+validation_patch = 32
+batch = 2
+[optimiser]
+steps = 4
+[run]
+log_every = 2
+validate_every = 4
+"""
+
+
+def test_training_goes_on_where_it_stopped(call, tmp_path):
+    (tmp_path / "clean").mkdir()
+    call("simulate", "lattice", "--size", "64", "-o", tmp_path / "x.mrc",
+         "--truth", tmp_path / "clean" / "a.mrc")  # fmt: skip
+    config = tmp_path / "config.toml"
+    config.write_text(CONFIG)
+    words = ("train", config, "--folder", tmp_path / "run", "--device", "cpu")
+    first = call(*words, "--until", "2")
+    assert first.stdout.startswith("step 2/2  loss ")
+    second = call(*words)
+    assert second.stdout.startswith("step 4/4  loss ")
+    assert "to the input" in second.stdout
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_training_refuses_a_missing_configuration(call, tmp_path):
+    result = call("train", tmp_path / "none.toml")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"lowdose: {tmp_path / 'none.toml'}: cannot be read")

@@ -1,0 +1,30 @@
+"""What is said of a file."""
+
+import numpy as np
+import pytest
+
+from lowdose.micrograph import Axis, Micrograph
+from lowdose.physics.dose import NoiseModel
+from lowdose.report.facts import describe, distribution, mean_electrons
+
+
+def test_a_distribution_equals_that_of_all_pixels_at_once():
+    pixels = np.random.default_rng(0).normal(1e6, 1, (3, 700, 900)).astype(np.float64)
+    found = distribution(pixels)
+    assert (found.min, found.max) == (pixels.min(), pixels.max())
+    assert found.mean == pytest.approx(pixels.mean(), rel=1e-12)
+    assert found.std == pytest.approx(pixels.std(), rel=1e-9)
+
+
+def test_dose_follows_from_electrons_and_pixel_size():
+    counts = np.random.default_rng(0).poisson(np.linspace(20, 60, 128), (128, 128))
+    axes = (Axis("y", 2.0, "Å"), Axis("x", 2.0, "Å"))
+    found = describe(Micrograph(counts.astype(np.uint16), axes))
+    assert found["electrons_per_pixel"] == pytest.approx(counts.mean())
+    assert found["dose_e_per_a2"] == pytest.approx(counts.mean() / 4)
+
+
+def test_noise_that_drowns_shot_noise_tells_no_electrons():
+    assert mean_electrons(NoiseModel(2.0, 10.0), 50.0) == 20
+    assert mean_electrons(NoiseModel(0.001, 0.0, 10.0), 50.0) is None
+    assert mean_electrons(NoiseModel(0.0), 50.0) is None

@@ -1,0 +1,297 @@
+"""Which files are meant, where results go, and what happens when a batch is repeated."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lowdose
+from lowdose.batch import Batch, Engine, Input, NoiseChoice, Options, find_inputs, plan_jobs
+from lowdose.errors import (
+    ConfigError,
+    InputError,
+    NoiseModelError,
+    OutputError,
+    WeightsError,
+)
+from lowdose.micrograph import Axis, Micrograph
+
+COUNTS = np.random.default_rng(0).poisson(30, (48, 40)).astype(np.uint16)
+AXES = (Axis("y", 0.5, "nm"), Axis("x", 0.5, "nm"))
+
+
+def put(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lowdose.write(path, Micrograph(COUNTS, AXES))
+    return path
+
+
+@pytest.fixture
+def options(tiny_weights):
+    return Options(str(tiny_weights()))
+
+
+def run(names, output, options, **keywords):
+    jobs = plan_jobs(find_inputs(map(str, names)), output and str(output))
+    return list(Batch(jobs, options, Engine(device="cpu"), **keywords).run())
+
+
+def targets(names, output):
+    return [job.target() for job in plan_jobs(find_inputs(map(str, names)), output)]
+
+
+# ---- inputs
+
+
+def test_a_folder_is_searched_with_those_inside_it(tmp_path):
+    inner, outer = put(tmp_path / "a" / "b" / "y.mrc"), put(tmp_path / "a" / "x.tif")
+    (tmp_path / "a" / "notes.txt").write_text("no micrograph")
+    put(tmp_path / "a" / "good.mrc").rename(tmp_path / "a" / "._hidden.mrc")
+    found = find_inputs([str(tmp_path / "a")])
+    assert found == [Input(inner, tmp_path / "a"), Input(outer, tmp_path / "a")]
+
+
+def test_a_pattern_that_no_shell_expanded_is_expanded(tmp_path):
+    paths = [put(tmp_path / name) for name in ("a.mrc", "b.mrc", "c.tif")]
+    assert [item.path for item in find_inputs([str(tmp_path / "*.mrc")])] == paths[:2]
+
+
+def test_a_name_with_brackets_is_a_name_where_such_a_file_is(tmp_path):
+    path = put(tmp_path / "a[1].mrc")
+    assert [item.path for item in find_inputs([str(path)])] == [path]
+
+
+def test_a_dash_stands_for_the_listed_lines(tmp_path):
+    paths = [put(tmp_path / name) for name in ("a.mrc", "b.mrc")]
+    found = find_inputs(["-"], listed=[f"{paths[0]}\n", "\n", f"{paths[1]}\n"])
+    assert [item.path for item in found] == paths
+
+
+def test_a_file_named_twice_is_one_input(tmp_path):
+    path = put(tmp_path / "a.mrc")
+    assert len(find_inputs([str(path), str(tmp_path), str(tmp_path / "*.mrc")])) == 1
+
+
+def test_an_empty_search_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no file with a suffix"):
+        find_inputs([str(tmp_path)])
+    with pytest.raises(InputError, match="matches this pattern"):
+        find_inputs([str(tmp_path / "*.mrc")])
+    with pytest.raises(ConfigError, match="no input"):
+        find_inputs(["-"], listed=[])
+
+
+# ---- names of outputs
+
+
+def test_without_an_output_results_lie_beside_their_inputs(tmp_path):
+    path = put(tmp_path / "a.mrc")
+    assert targets([path], None) == [tmp_path / "a_denoised.mrc"]
+
+
+def test_one_input_goes_into_the_named_file_or_into_a_folder(tmp_path):
+    path = put(tmp_path / "a.mrc")
+    assert targets([path], "clean.tif") == [Path("clean.tif")]
+    assert targets([path], "clean") == [Path("clean/a.mrc")]
+    assert targets([path], "clean.d/") == [Path("clean.d/a.mrc")]
+    assert targets([path], str(tmp_path)) == [tmp_path / "a.mrc"]
+
+
+def test_several_inputs_do_not_fit_one_file(tmp_path):
+    put(tmp_path / "a.mrc")
+    put(tmp_path / "b.mrc")
+    with pytest.raises(ConfigError, match="one file for 2 inputs"):
+        targets([tmp_path], "clean.mrc")
+
+
+def test_an_output_folder_keeps_the_folders_of_the_inputs(tmp_path):
+    for name in ("day1/x.mrc", "day1/deep/x.mrc", "day2/x.mrc"):
+        put(tmp_path / name)
+    both = [tmp_path / "day1", tmp_path / "day2"]
+    names = [Path("out/day1/deep/x.mrc"), Path("out/day1/x.mrc"), Path("out/day2/x.mrc")]
+    assert targets(both, "out") == names
+    assert targets(both[:1], "out") == [Path("out/deep/x.mrc"), Path("out/x.mrc")]
+
+
+def test_equal_names_with_equal_results_keep_their_suffix(tmp_path):
+    import gzip
+
+    plain = put(tmp_path / "a.mrc")
+    packed = tmp_path / "a.mrc.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    tiff = put(tmp_path / "a.tif")
+    names = [Path("out/a.mrc.mrc"), Path("out/a.mrc.gz.mrc"), Path("out/a.tif")]
+    assert targets([plain, packed, tiff], "out") == names
+
+
+# ---- doing it
+
+
+def test_a_result_has_a_record_that_says_how_it_was_made(tmp_path, options):
+    source, target = put(tmp_path / "a.mrc"), tmp_path / "clean.mrc"
+    (outcome,) = run([source], target, options)
+    record = json.loads((tmp_path / "clean.mrc.json").read_text())
+    assert outcome.target == target
+    assert record["lowdose"] == lowdose.__version__
+    assert record["options"]["model"] == options.model
+    assert len(record["model"]["sha256"]) == len(record["input"]["sha256"]) == 64
+    assert record["input"]["path"] == str(source)
+    assert record["input"]["format"] == "mrc"
+    assert record["noise"]["gain"] == 1
+    assert "counts" in record["noise"]["basis"]
+    assert record["pixel_size_nm"] == pytest.approx([0.5, 0.5])
+    assert record["engine"]["device"] == "cpu"
+    assert record["seconds"] > 0
+    assert record["output"]["bytes"] == target.stat().st_size
+
+
+@pytest.mark.parametrize("suffix", [".mrc", ".tif"])
+def test_pixel_size_survives(suffix, tmp_path, options):
+    run([put(tmp_path / f"a{suffix}")], tmp_path / f"b{suffix}", options)
+    result = lowdose.read(tmp_path / f"b{suffix}")
+    assert result.pixel_size_nm == pytest.approx((0.5, 0.5))
+    assert result.pixels.dtype == np.float32
+
+
+def test_integers_are_rounded_on_request_and_for_png(tmp_path, options):
+    png = tmp_path / "a.png"
+    lowdose.write(png, Micrograph(COUNTS.astype(np.uint8)))
+    run([png], None, options)
+    assert lowdose.read(tmp_path / "a_denoised.png").pixels.dtype == np.uint8
+    asked = Options(options.model, dtype="input")
+    run([put(tmp_path / "b.mrc")], None, asked)
+    assert lowdose.read(tmp_path / "b_denoised.mrc").pixels.dtype == np.uint16
+
+
+def test_a_batch_goes_on_after_a_failure(tmp_path, options):
+    put(tmp_path / "in" / "b.mrc")
+    (tmp_path / "in" / "a.mrc").write_bytes(b"no micrograph" * 100)
+    bad, good = run([tmp_path / "in"], tmp_path / "out", options)
+    assert isinstance(bad.error, InputError)
+    assert good.target is not None
+    assert good.target.exists()
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b.mrc", "b.mrc.json"]
+
+
+def test_a_repeated_batch_does_only_what_is_missing(tmp_path, options):
+    for name in "ab":
+        put(tmp_path / f"{name}.mrc")
+    run([tmp_path], None, options)
+    (tmp_path / "b_denoised.mrc").unlink()
+    before = (tmp_path / "a_denoised.mrc").stat().st_mtime_ns
+    first, second = run([tmp_path], None, options)
+    assert first.is_skipped
+    assert not second.is_skipped
+    assert (tmp_path / "a_denoised.mrc").stat().st_mtime_ns == before
+    assert not any(outcome.is_skipped for outcome in run([tmp_path], None, options, overwrite=True))
+
+
+def test_a_changed_input_is_denoised_again(tmp_path, options):
+    source = put(tmp_path / "a.mrc")
+    run([source], None, options)
+    later = source.stat().st_mtime + 100
+    os.utime(source, (later, later))
+    (outcome,) = run([source], None, options)
+    assert not outcome.is_skipped
+
+
+def test_a_cut_output_is_made_again(tmp_path, options):
+    source = put(tmp_path / "a.mrc")
+    run([source], None, options)
+    whole = (tmp_path / "a_denoised.mrc").read_bytes()
+    (tmp_path / "a_denoised.mrc").write_bytes(whole[:2000])
+    run([source], None, options)
+    assert len((tmp_path / "a_denoised.mrc").read_bytes()) == len(whole)
+
+
+@pytest.mark.parametrize("other", [{"noise": NoiseChoice(gain=2.0)}, {"dtype": "input"}])
+def test_a_result_of_other_options_is_not_taken_for_done(other, tmp_path, options):
+    source = put(tmp_path / "a.mrc")
+    run([source], None, options)
+    (outcome,) = run([source], None, Options(options.model, **other))
+    assert isinstance(outcome.error, OutputError)
+    assert "other options" in str(outcome.error)
+
+
+def test_a_file_of_the_user_is_never_replaced_unasked(tmp_path, options):
+    source, other = put(tmp_path / "a.mrc"), put(tmp_path / "mine.mrc")
+    before = other.read_bytes()
+    (outcome,) = run([source], other, options)
+    assert "no record of writing it" in str(outcome.error)
+    assert other.read_bytes() == before
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_an_input_is_never_replaced(link, tmp_path, options):
+    source, target = put(tmp_path / "a.mrc"), tmp_path / "b.mrc"
+    before = source.read_bytes()
+    if link:
+        target.symlink_to(source)
+    (outcome,) = run([source], target if link else source, options, overwrite=True)
+    assert "is an input" in str(outcome.error)
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["clean.xyz", "clean.mrc.gz", "no/such/folder/clean.mrc"])
+def test_an_impossible_output_is_refused_before_the_work(name, tmp_path, options):
+    (outcome,) = run([put(tmp_path / "a.mrc")], tmp_path / name, options)
+    assert isinstance(outcome.error, OutputError)
+    assert [p.name for p in tmp_path.glob("*.mrc*")] == ["a.mrc"]
+
+
+def test_a_failed_write_leaves_no_record(tmp_path, options):
+    source = tmp_path / "a.npy"
+    lowdose.write(source, Micrograph(np.stack([COUNTS, COUNTS])))
+    (outcome,) = run([source], tmp_path / "b.png", options)
+    assert "PNG holds" in str(outcome.error)
+    assert sorted(p.name for p in tmp_path.iterdir() if "tiny" not in p.name) == ["a.npy"]
+
+
+def test_progress_reaches_the_number_of_pixels(tmp_path, options):
+    calls = []
+    jobs = plan_jobs(find_inputs([str(put(tmp_path / "a.mrc"))]), None)
+    list(Batch(jobs, options).run(lambda path, done, total: calls.append((path.name, done, total))))
+    assert calls[-1] == ("a.mrc", COUNTS.size, COUNTS.size)
+
+
+# ---- noise
+
+
+def test_noise_is_what_the_user_says():
+    assert NoiseChoice().model_for(COUNTS) is None
+    assert NoiseChoice(gain=2.5).model_for(COUNTS).offset == 0
+    dosed = NoiseChoice(dose=10.0, offset=5.0).model_for(COUNTS)
+    assert dosed.gain == pytest.approx((COUNTS.mean() - 5) / 10)
+    ramp = np.random.default_rng(0).poisson(np.linspace(10, 200, 256), (256, 256))
+    assert NoiseChoice(gain="fit").model_for(2.0 * ramp).gain == pytest.approx(2, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"gain": 1.0, "dose": 10.0},
+        {"offset": 3.0},
+        {"readout": 3.0},
+        {"gain": "fit", "offset": 3.0},
+    ],
+)
+def test_noise_settings_that_contradict_each_other_are_refused(said):
+    with pytest.raises(ConfigError):
+        NoiseChoice(**said)
+
+
+def test_impossible_settings_are_refused_before_any_file_is_read(tiny_weights):
+    with pytest.raises(NoiseModelError):
+        NoiseChoice(gain=-1.0)
+    with pytest.raises(ConfigError, match="dtype"):
+        Options(str(tiny_weights()), dtype="complex64")
+    with pytest.raises(WeightsError, match="no weights"):
+        Options("no such model")
+
+
+def test_a_dose_that_contradicts_an_image_fails_for_that_image(tmp_path, options):
+    said = Options(options.model, NoiseChoice(dose=10.0, offset=1e6))
+    (outcome,) = run([put(tmp_path / "a.mrc")], None, said)
+    assert isinstance(outcome.error, NoiseModelError)
