@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -211,14 +212,17 @@ class Trainer:
             save_file(tensors, part, metadata=facts)
 
     def _resume(self) -> None:
-        if not self._state_path.exists():
-            return
-        try:
-            with safe_open(self._state_path, "pt", device=str(self.process.device)) as file:
-                facts = file.metadata()
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except SafetensorError as err:
-            raise ConfigError(f"{self._state_path}: cannot be resumed ({err}).") from err
+        if self._state_path.exists():
+            try:
+                self._restore()
+            except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as err:
+                raise ConfigError(f"{self._state_path}: cannot be resumed ({err}).") from err
+        self._forget_log_after(self.step)
+
+    def _restore(self) -> None:
+        with safe_open(self._state_path, "pt", device=str(self.process.device)) as file:
+            facts = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if _lasting(facts["config"]) != _lasting(self.config.as_json()):
             raise ConfigError(
                 f"{self.folder} holds a run of another configuration; only the number of steps "
@@ -229,7 +233,6 @@ class Trainer:
             self.average[key].copy_(value)
         self._restore_optimiser(_under("optimiser/", tensors))
         self.step = int(facts["step"])
-        self._forget_log_after(self.step)
 
     def _restore_optimiser(self, tensors: Mapping[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}
@@ -244,8 +247,9 @@ class Trainer:
         path = self.folder / "log.jsonl"
         if path.exists() and self.process.rank == 0:
             lines = path.read_text("utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+            kept = [line for line in lines if _logged_step(line) <= step]
+            with whole_file(path) as part:
+                part.write_text("".join(f"{line}\n" for line in kept), "utf-8")
 
 
 def train(
@@ -315,6 +319,13 @@ def _lasting(config: str) -> dict[str, Any]:
     table.pop("run")
     table["optimiser"].pop("steps")
     return table
+
+
+def _logged_step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:  # cut short by a kill
+        return math.inf
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
