@@ -141,7 +141,7 @@ def test_a_result_has_a_record_that_says_how_it_was_made(tmp_path, options):
     assert record["input"]["format"] == "mrc"
     assert record["noise"]["gain"] == 1
     assert "counts" in record["noise"]["basis"]
-    assert record["pixel_size_nm"] == pytest.approx([0.5, 0.5])
+    assert record["output"]["pixel_size_nm"] == pytest.approx([0.5, 0.5])
     assert record["engine"]["device"] == "cpu"
     assert record["seconds"] > 0
     assert record["output"]["bytes"] == target.stat().st_size
@@ -295,3 +295,14 @@ def test_a_dose_that_contradicts_an_image_fails_for_that_image(tmp_path, options
     said = Options(options.model, NoiseChoice(dose=10.0, offset=1e6))
     (outcome,) = run([put(tmp_path / "a.mrc")], None, said)
     assert isinstance(outcome.error, NoiseModelError)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory")])
+def test_a_file_too_large_for_memory_fails_alone(error, tmp_path, options, monkeypatch):
+    def give_up(*_, **__):
+        raise error
+
+    monkeypatch.setattr("lowdose.infer.Denoiser.__call__", give_up)
+    (outcome,) = run([put(tmp_path / "a.mrc")], None, options)
+    assert isinstance(outcome.error, InputError)
+    assert "--tile" in str(outcome.error)

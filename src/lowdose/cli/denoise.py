@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -98,9 +99,14 @@ def denoise(
     jobs = plan_jobs(find_inputs(inputs, listed=listed), output)
     engine = Engine(device, precision.value, tile, threads)
     batch = Batch(jobs, options, engine, overwrite=overwrite)
-    outcomes = []
+    outcomes: list[Outcome] = []
     with Bar(is_quiet=quiet) as bar:
-        for outcome in batch.run(bar):
+
+        def show(path: Path, done: int, total: int) -> None:
+            bar(f"{len(outcomes) + 1}/{len(jobs)} {path.name}", done, total)
+
+        for outcome in batch.run(show):
+            bar.hide()
             outcomes.append(outcome)
             _print(outcome, is_quiet=quiet)
     _conclude(outcomes, is_quiet=quiet)

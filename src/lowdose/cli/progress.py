@@ -30,8 +30,13 @@ class Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.hide()
+
+    def hide(self) -> None:
+        """Leave the terminal to a line of output; the next call shows the bar again."""
         if self._bar:
             self._bar.stop()
+        self._bar = None
 
     def __call__(self, label: object, done: float, total: float) -> None:
         """Show `done` of `total` under a label."""
@@ -52,6 +57,7 @@ def _new_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        redirect_stdout=False,  # or results would end up on standard error
     )
     bar.add_task("", total=None)
     bar.start()

@@ -1,0 +1,114 @@
+"""What the user asks for, checked before any file is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowdose.errors import ConfigError
+from lowdose.io.guard import row_blocks
+from lowdose.physics.dose import NoiseModel, gain_from_dose
+from lowdose.physics.estimate import fit_noise
+from lowdose.records import DEFAULT, find
+
+if TYPE_CHECKING:
+    from lowdose.infer import Precision
+
+_DTYPES = ("auto", "input", "float32", "float16", "uint8", "int8", "uint16", "int16")
+
+
+@dataclass(frozen=True)
+class NoiseChoice:
+    """What the user says of the noise; nothing by default, so that it is estimated.
+
+    Parameters
+    ----------
+    gain : float or "fit", optional
+        Pixel units per electron, or to fit it even where the values look like counts.
+    offset, readout : float, optional
+        In pixel units; 0 by default. They go with a gain or a dose.
+    dose : float, optional
+        Mean electrons per pixel, instead of a gain.
+
+    Raises
+    ------
+    ConfigError
+        If these do not go together.
+    """
+
+    gain: float | Literal["fit"] | None = None
+    offset: float | None = None
+    readout: float | None = None
+    dose: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.gain is not None and self.dose is not None:
+            raise ConfigError("--gain and --dose say the same thing twice; give one of them")
+        has_rest = self.offset is not None or self.readout is not None
+        if has_rest and (self.gain == "fit" or (self.gain is None and self.dose is None)):
+            raise ConfigError("--offset and --readout go with --gain NUMBER or --dose; add one")
+        if isinstance(self.gain, float):
+            self._model(self.gain)  # refuses impossible values before any file is read
+
+    def model_for(self, pixels: NDArray[Any]) -> NoiseModel | None:
+        """Noise model of an image, or None where it is to be estimated.
+
+        Raises
+        ------
+        NoiseModelError
+            If the dose or the fit contradicts the image.
+        """
+        if self.gain == "fit":
+            return fit_noise(pixels)
+        if self.dose is not None:
+            return self._model(gain_from_dose(_mean(pixels), self.dose, offset=self.offset or 0.0))
+        return None if self.gain is None else self._model(self.gain)
+
+    def _model(self, gain: float) -> NoiseModel:
+        return NoiseModel(gain, self.offset or 0.0, self.readout or 0.0)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides a result; a finished output made with other options is not taken for it.
+
+    Parameters
+    ----------
+    model : str
+        Name or file of the weights.
+    noise : NoiseChoice
+        What is known of the noise.
+    dtype : str
+        Of the output: ``"auto"`` is float32, but the type of the input for PNG, which holds no
+        floats; ``"input"`` rounds to the type of the input.
+    nonfinite : {"refuse", "fill"}
+        What to do about NaN and infinite pixels.
+    """
+
+    model: str = DEFAULT
+    noise: NoiseChoice = field(default_factory=NoiseChoice)
+    dtype: str = "auto"
+    nonfinite: Literal["refuse", "fill"] = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _DTYPES:
+            raise ConfigError(f"--dtype is {self.dtype!r}; expected one of {', '.join(_DTYPES)}")
+        find(self.model)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What decides how fast it goes, see `lowdose.infer.Denoiser`."""
+
+    device: str = "auto"
+    precision: Precision = "auto"
+    tile: int | None = None
+    threads: int = 0  # as torch likes
+
+
+def _mean(pixels: NDArray[Any]) -> float:
+    total = sum(float(rows.sum(dtype=np.float64)) for rows in row_blocks(pixels))
+    return total / pixels.size

@@ -1,0 +1,85 @@
+"""The record beside a result: OUT.json says how OUT was made, and so whether it is finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lowdose import __version__
+from lowdose.batch.choices import Options
+from lowdose.micrograph import Micrograph
+from lowdose.physics.dose import NoiseModel
+
+if TYPE_CHECKING:
+    from lowdose.infer import Denoiser
+
+
+def record_path(target: Path) -> Path:
+    """Where the record of a result lies."""
+    return target.with_name(f"{target.name}.json")
+
+
+def record_of(path: Path) -> dict[str, Any] | None:
+    """Record of a result of lowdose; None for any other file."""
+    try:
+        record = json.loads(record_path(path).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(record, dict) and "lowdose" in record and "output" in record
+    return record if is_ours else None
+
+
+def provenance(options: Options, noise: NoiseModel, denoiser: Denoiser) -> dict[str, Any]:
+    """Part of a record that tells what was done."""
+    return {
+        "lowdose": __version__,
+        "options": as_json(options),
+        "model": {"name": denoiser.record.name, "sha256": denoiser.record.sha256},
+        "noise": dataclasses.asdict(noise),
+        "engine": {
+            "device": str(denoiser.device),
+            "precision": str(denoiser.dtype).removeprefix("torch."),
+            "tile": denoiser.tile,
+        },
+    }
+
+
+def file_facts(path: Path, micrograph: Micrograph) -> dict[str, Any]:
+    """Part of a record that tells what a file is."""
+    return {
+        "path": os.path.abspath(path),
+        "bytes": path.stat().st_size,
+        "shape": micrograph.shape,
+        "dtype": str(micrograph.pixels.dtype),
+        "pixel_size_nm": micrograph.pixel_size_nm,
+    }
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_record(part: Path, record: dict[str, Any], *, started: datetime, seconds: float) -> None:
+    """Write a record as JSON to exactly this path."""
+    record = record | {"started": started.isoformat(), "seconds": round(seconds, 3)}
+    part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def as_json(options: Options) -> Any:
+    """Options as they come back from a record."""
+    return json.loads(json.dumps(dataclasses.asdict(options)))
+
+
+def is_current(record: dict[str, Any], source: Path, target: Path) -> bool:
+    """Whether a result is whole and was made from its input as it is now."""
+    was, now, made = record["input"], source.stat(), target.stat()
+    is_same = Path(was["path"]).name == source.name and was["bytes"] == now.st_size
+    is_whole = record["output"]["bytes"] == made.st_size
+    return bool(is_same and is_whole and made.st_mtime >= now.st_mtime)
