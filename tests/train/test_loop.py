@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -93,9 +94,11 @@ def test_averaged_weights_follow_the_network(tiny_run, tmp_path):
 
 
 def test_two_runs_of_one_configuration_are_equal_and_another_seed_is_not(tiny_run, tmp_path):
-    train(tiny_run(), tmp_path / "one")
-    train(tiny_run(), tmp_path / "two")
+    config = tiny_run()
+    for name, seed in (("one", 1), ("two", 1), ("other", 2)):
+        train(dataclasses.replace(config, seed=seed), tmp_path / name)
     assert same(state(tmp_path / "one"), state(tmp_path / "two"))
+    assert not same(state(tmp_path / "one"), state(tmp_path / "other"))
 
 
 def test_the_log_says_every_so_many_steps_how_it_goes(tiny_run, tmp_path):
@@ -224,6 +227,14 @@ def test_a_damaged_state_is_refused_with_its_name(damage, tiny_run, tmp_path):
 def test_a_batch_that_does_not_divide_among_processes_is_refused(tiny_run, tmp_path):
     with pytest.raises(ConfigError, match="batch is 4 for 3 processes"):
         Trainer(tiny_run(), tmp_path / "run", Process(0, 3, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("name", ["patch", "validation_patch"])
+def test_crops_that_do_not_fit_the_network_are_refused_before_the_first_step(
+    name, tiny_run, tmp_path
+):
+    with pytest.raises(ConfigError, match=f"{name} is 18; .* multiples of 4"):
+        Trainer(tiny_run(data={name: 18}), tmp_path / "run", CPU)
 
 
 def test_a_run_starts_from_given_weights_of_the_same_network_alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -48,10 +49,15 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not self.train and not self.simulated:
             raise ConfigError("[data] train names no folder of micrographs, and simulated is 0")
-        if self.patch < 16 or self.batch < 1:
-            raise ConfigError(
-                f"[data] patch is {self.patch} and batch {self.batch}; expected at least 16 and 1"
-            )
+        doses = self.validation_doses
+        _check(
+            "[data]",
+            simulated=(self.simulated, self.simulated >= 0, "0 or more"),
+            patch=(self.patch, self.patch >= 16, "at least 16"),
+            batch=(self.batch, self.batch >= 1, "at least 1"),
+            validation_patch=(self.validation_patch, self.validation_patch >= 16, "at least 16"),
+            validation_doses=(doses, all(0 < dose < math.inf for dose in doses), "above 0 each"),
+        )
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,15 @@ class OptimiserConfig:
     average: float = 0.9995
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 0 < self.learning_rate < 1 or not 0 <= self.average < 1:
-            raise ConfigError(
-                f"[optimiser] steps {self.steps}, learning_rate {self.learning_rate}, average "
-                f"{self.average}; expected at least 1, within (0, 1), within [0, 1)"
-            )
+        _check(
+            "[optimiser]",
+            steps=(self.steps, self.steps >= 1, "at least 1"),
+            learning_rate=(self.learning_rate, 0 < self.learning_rate < 1, "within (0, 1)"),
+            warmup=(self.warmup, self.warmup >= 0, "0 or more"),
+            weight_decay=(self.weight_decay, 0 <= self.weight_decay < 1, "within [0, 1)"),
+            gradient_norm=(self.gradient_norm, self.gradient_norm > 0, "above 0"),
+            average=(self.average, 0 <= self.average < 1, "within [0, 1)"),
+        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,14 @@ class RunConfig:
     validate_every: int = 1000
     log_every: int = 50
     checkpoint_minutes: float = 3.0
+
+    def __post_init__(self) -> None:
+        _check(
+            "[run]",
+            validate_every=(self.validate_every, self.validate_every >= 1, "at least 1"),
+            log_every=(self.log_every, self.log_every >= 1, "at least 1"),
+            checkpoint_minutes=(self.checkpoint_minutes, self.checkpoint_minutes >= 0, "0 or more"),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,9 @@ validation, patch, batch, validation_patch, validation_doses
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     run: RunConfig = field(default_factory=RunConfig)
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        _check("the top level:", seed=(self.seed, self.seed >= 0, "0 or more"))
 
     def as_json(self) -> str:
         """Every setting, defaults included, in one line."""
@@ -139,6 +160,13 @@ def load_config(path: Path) -> TrainConfig:
 def parse_config(table: Mapping[str, Any]) -> TrainConfig:
     """Build the record from a nested mapping; unknown and ill-typed settings are refused."""
     return typing.cast(TrainConfig, _build(TrainConfig, table, "the top level"))
+
+
+def _check(section: str, **settings: tuple[object, bool, str]) -> None:
+    """Refuse the first setting, given as value, whether it holds, and what is expected."""
+    for name, (value, holds, expected) in settings.items():
+        if not holds:
+            raise ConfigError(f"{section} {name} is {value}; expected {expected}")
 
 
 def _build(cls: type, table: Any, where: str) -> Any:

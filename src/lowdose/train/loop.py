@@ -68,7 +68,8 @@ class Trainer:
     Raises
     ------
     ConfigError
-        If the folder holds the state of another configuration, or the batch does not divide.
+        If the folder holds the state of another configuration, the batch does not divide, or the
+        network takes no crops of that side.
     """
 
     def __init__(self, config: TrainConfig, folder: Path, process: Process) -> None:
@@ -80,6 +81,7 @@ class Trainer:
         self.config, self.folder, self.process = config, folder, process
         torch.manual_seed(config.seed)
         self.network = _fresh_network(config)
+        _check_sides(config, self.network)
         self.network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
@@ -311,6 +313,17 @@ def _fresh_network(config: TrainConfig) -> nn.Module:
             f"expected {wanted.name} {dict(wanted.options)}"
         )
     return network.train()
+
+
+def _check_sides(config: TrainConfig, network: nn.Module) -> None:
+    stride = network.stride
+    for name in ("patch", "validation_patch"):
+        side = getattr(config.data, name)
+        if side % stride:
+            raise ConfigError(
+                f"[data] {name} is {side}; network {config.network.name!r} takes sides that are "
+                f"multiples of {stride}"
+            )
 
 
 def _lasting(config: str) -> dict[str, Any]:

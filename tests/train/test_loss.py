@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from lowdose.train.loss import noise_unit_loss
+
+
+def exposure(electrons, readout_std=0.0, shape=(3, 1, 128, 128)):
+    clean = electrons * torch.linspace(0.2, 1.8, shape[-1]).expand(shape)
+    rng = torch.Generator().manual_seed(0)
+    noise = readout_std * torch.randn(shape, generator=rng)
+    return torch.poisson(clean, generator=rng) + noise, clean
+
+
+def test_a_perfect_estimate_scores_next_to_nothing_and_has_a_gradient():
+    _, clean = exposure(30.0)
+    estimate = clean.clone().requires_grad_()
+    loss = noise_unit_loss(estimate, clean, torch.zeros(3))
+    assert (loss < 0.02).all()
+    loss.sum().backward()
+    assert torch.isfinite(estimate.grad).all()
+
+
+def test_half_the_error_scores_half():
+    noisy, clean = exposure(30.0)
+    whole, half = (noise_unit_loss(e, clean, torch.zeros(3)) for e in (noisy, (noisy + clean) / 2))
+    torch.testing.assert_close(half, whole / 2, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("readout_std", [0.0, 5.0])
+@pytest.mark.parametrize("electrons", [1.0, 30.0, 1e5])
+def test_an_image_left_alone_scores_about_one_at_any_dose(electrons, readout_std):
+    noisy, clean = exposure(electrons, readout_std)
+    loss = noise_unit_loss(noisy, clean, torch.full((3,), readout_std))
+    assert loss.tolist() == pytest.approx([1] * 3, abs=0.1)
+
+
+def test_by_hand():
+    # Variances 1 and 3, their mean 2; errors 1 and 2, squared 1 and 4.
+    clean, estimate = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[2.0, 1.0]]]])
+    expected = (((1 / 2 + 1 / 1.2) / 2 + (4 / 2 + 4 / 3.2) / 2) / 2 + 1e-4) ** 0.5
+    assert noise_unit_loss(estimate, clean, torch.zeros(1)).item() == pytest.approx(expected)
+
+
+def test_there_is_one_number_per_image_that_others_do_not_change():
+    noisy, clean = exposure(30.0)
+    together = noise_unit_loss(noisy, clean, torch.zeros(3))
+    alone = noise_unit_loss(noisy[1:2], clean[1:2], torch.zeros(1))
+    assert together.shape == (3,)
+    assert together[1].item() == pytest.approx(alone.item())
+
+
+def test_black_pixels_neither_divide_by_zero_nor_take_over():
+    clean = torch.full((1, 1, 64, 64), 30.0)
+    clean[..., :8] = 0
+    estimate = clean.clone()
+    estimate[..., :8] = 1.0  # off by a fifth of the noise elsewhere, in an eighth of the image
+    loss = noise_unit_loss(estimate, clean, torch.zeros(1))
+    assert 0 < loss.item() < 0.2
+
+
+def test_the_unit_of_the_electrons_matters_only_with_the_noise():
+    noisy, clean = exposure(30.0, 4.0)
+    one = noise_unit_loss(noisy, clean, torch.full((3,), 4.0))
+    error = noisy - clean
+    # Four times the electrons and twice the readout noise double the noise: so must the error.
+    other = noise_unit_loss(4 * clean + 2 * error, 4 * clean, torch.full((3,), 8.0))
+    torch.testing.assert_close(one, other)
