@@ -11,8 +11,8 @@ from torch.nn import functional as F  # noqa: N812
 
 # The network never moves a pixel by more than this many noise deviations.
 MOST_DEVIATIONS = 6.0
-# Noise levels below bf16's resolution of the image (8 bits) cannot be seen, so must fade.
-FADE_LEVEL = 2.0**-8
+# Noise below bf16's resolution of the image cannot be seen, so what is said of it must fade.
+FADE_LEVEL = 2.0**-7
 
 
 class ResidualBlock(nn.Module):
