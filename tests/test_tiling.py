@@ -54,7 +54,7 @@ def test_windows_are_aligned_hold_halo_and_core_and_pass_the_edge_by_less_than_a
             assert core.start < core.stop <= core.start + -(-side // stride) * stride
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @plans
 def test_an_operation_of_that_reach_gives_the_same_through_any_plan(
     height, width, side, halo, stride
@@ -68,9 +68,9 @@ def test_an_operation_of_that_reach_gives_the_same_through_any_plan(
             cells = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis).sum(-1)
         return np.repeat(np.repeat(cells, stride, 0), stride, 1)
 
-    reach = halo // stride  # cells; with what lies inside its own cell still within the halo
+    reach = halo // stride  # in cells; a pixel also depends on all of its own cell
     image = np.random.default_rng(0).integers(0, 100, (height, width)).astype("f8")
-    plan = {"halo": halo, "stride": stride}
+    plan = {"halo": halo + stride - 1, "stride": stride}
     whole, _ = through_tiles(image, box, side=1000, **plan)
     tiled, _ = through_tiles(image, box, side=side, **plan)
     assert np.array_equal(tiled, whole)

@@ -106,7 +106,7 @@ def test_readout_noise_is_added_and_stated():
 def test_a_misjudged_gain_scales_counts_truth_and_readout_noise_alike():
     shares = {"shrink": 0, "invert": 0, "curve": 0, "pedestal": 0, "readout": 1}
     right, wrong = (
-        source(augmentation=Augmentation(**shares, misjudged=share)).batch(0, range(400))
+        source(augmentation=Augmentation(**shares, misjudged=share)).batch(0, range(150))
         for share in (0, 1)
     )
     # The draw of the gain comes last but one, so truth and dose are the same in both.
@@ -114,7 +114,7 @@ def test_a_misjudged_gain_scales_counts_truth_and_readout_noise_alike():
     torch.testing.assert_close(
         right.clean, wrong.clean * gain.view(-1, 1, 1, 1), rtol=1e-4, atol=1e-4
     )
-    assert gain.log().std().item() == pytest.approx(0.1, rel=0.15)
+    assert gain.log().std().item() == pytest.approx(0.1, rel=0.2)
 
 
 def test_a_pedestal_lifts_the_darkest_pixel_up_to_nine_tenths():
