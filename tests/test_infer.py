@@ -226,6 +226,17 @@ def test_a_nan_is_refused_rather_than_spread(noise, tiny):
         tiny()(Micrograph(pixels), noise=noise)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("precision", "most"), [("float32", 0.01), ("bf16", 0.2)])
+def test_cuda_equals_cpu(precision, most, tiny):
+    image = micrograph((200, 333))
+    expected = tiny()(image, noise=COUNTS).micrograph.pixels
+    denoiser = tiny(device="cuda", precision=precision, tile=64)
+    result = denoiser(image, noise=COUNTS).micrograph.pixels
+    assert noise_units(result, expected, COUNTS) < most
+
+
 @pytest.mark.parametrize("name", ["nonsense", "cuda:99", "cuda:-1", "meta", ""])
 def test_a_device_that_is_not_there_is_refused(name):
     with pytest.raises(ConfigError, match="device"):

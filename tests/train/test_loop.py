@@ -59,6 +59,15 @@ def test_a_run_that_is_done_stays_as_it_is(tiny_run, tmp_path):
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
 
 
+@pytest.mark.parametrize("until", [0, 1, 2])
+def test_a_run_goes_no_further_than_asked(until, tiny_run, tmp_path):
+    trainer = Trainer(tiny_run(), tmp_path / "run", CPU)
+    trainer.run(lambda entry: None, until=until)
+    assert trainer.step == until
+    trainer.run(lambda entry: None, until=max(until - 1, 0))
+    assert trainer.step == until
+
+
 def test_training_changes_every_weight_and_its_average(tiny_run, tmp_path):
     train(tiny_run(), tmp_path / "run", until=1)
     before = state(tmp_path / "run")

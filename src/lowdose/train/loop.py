@@ -114,7 +114,8 @@ class Trainer:
         )
         validation = ValidationSet(config.data) if self.process.rank == 0 else None
         wrapped = DistributedDataParallel(self.network) if self.process.world > 1 else self.network
-        last = min(until or config.optimiser.steps, config.optimiser.steps)
+        steps = config.optimiser.steps
+        last = steps if until is None else min(until, steps)
         saved, logged, losses = time.monotonic(), time.monotonic(), []
         for batch in self._batches(source, last):
             losses.append(self._train_step(wrapped, batch))
