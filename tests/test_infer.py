@@ -248,6 +248,17 @@ def test_auto_is_always_there():
     assert pick_precision("auto", pick_device("auto")) in {torch.bfloat16, torch.float32}
 
 
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((7, 5), torch.float32), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
+)
+def test_auto_takes_bf16_only_where_a_graphics_card_has_it_natively(
+    capability, expected, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert pick_precision("auto", torch.device("cuda")) == expected
+
+
 def test_a_precision_that_does_not_exist_is_refused(tiny):
     with pytest.raises(ConfigError, match="precision"):
         tiny(precision="float16")

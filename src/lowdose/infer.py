@@ -232,8 +232,8 @@ def pick_precision(name: Precision, device: torch.device) -> torch.dtype:
         If there is no such precision.
     """
     if name == "auto":
-        native = {"cuda": torch.cuda.is_bf16_supported, "cpu": _cpu_has_bf16}
-        name = "bf16" if device.type in native and native[device.type]() else "float32"
+        native = {"cuda": _cuda_has_bf16, "cpu": _cpu_has_bf16}
+        name = "bf16" if device.type in native and native[device.type](device) else "float32"
     kinds = {"bf16": torch.bfloat16, "float32": torch.float32}
     if name not in kinds:
         raise ConfigError(f"there is no precision {name!r}; use auto, {' or '.join(kinds)}")
@@ -250,7 +250,12 @@ def free_memory(device: torch.device) -> int:
         return 2 << 30
 
 
-def _cpu_has_bf16() -> bool:
+def _cuda_has_bf16(device: torch.device) -> bool:
+    # torch.cuda.is_bf16_supported() also says yes where bf16 is emulated, slowly: before Ampere.
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _cpu_has_bf16(_: torch.device) -> bool:
     # Emulated bf16 is slower than float32; torch has no public question for native bf16 yet.
     names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
     return any(getattr(torch.cpu, name, bool)() for name in names)
