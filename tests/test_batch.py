@@ -147,6 +147,16 @@ def test_a_result_has_a_record_that_says_how_it_was_made(tmp_path, options):
     assert record["output"]["bytes"] == target.stat().st_size
 
 
+def test_a_record_keeps_what_the_format_of_the_result_cannot(tmp_path, options):
+    axes = (Axis("t", 0.1, "s"), Axis("y", 0.2, "1/nm", -3.0), Axis("x", 0.2, "1/nm", -3.0))
+    movie = Micrograph(np.stack([COUNTS, COUNTS]), axes, {"voltage_kv": 300.0, "detector": "K3"})
+    lowdose.write(tmp_path / "a.tif", movie)
+    run([tmp_path / "a.tif"], tmp_path / "b.npy", options)
+    record = json.loads((tmp_path / "b.npy.json").read_text())
+    assert record["input"]["metadata"] == movie.metadata
+    assert [Axis(**axis) for axis in record["input"]["axes"]] == list(axes)
+
+
 @pytest.mark.parametrize("suffix", [".mrc", ".tif"])
 def test_pixel_size_survives(suffix, tmp_path, options):
     run([put(tmp_path / f"a{suffix}")], tmp_path / f"b{suffix}", options)
@@ -204,6 +214,19 @@ def test_a_cut_output_is_made_again(tmp_path, options):
     (tmp_path / "a_denoised.mrc").write_bytes(whole[:2000])
     run([source], None, options)
     assert len((tmp_path / "a_denoised.mrc").read_bytes()) == len(whole)
+
+
+def test_the_record_of_an_older_result_is_not_believed(tmp_path, options):
+    source, record = put(tmp_path / "a.mrc"), tmp_path / "a_denoised.mrc.json"
+    run([source], None, options)
+    before = record.read_bytes()
+    run([source], None, Options(options.model, NoiseChoice(gain=2.0)), overwrite=True)
+    made = (tmp_path / "a_denoised.mrc").stat().st_mtime_ns
+    record.write_bytes(before)  # as if killed before the new record took its name
+    os.utime(record, ns=(made - 1, made - 1))
+    (outcome,) = run([source], None, options)
+    assert not outcome.is_skipped
+    assert outcome.noise.gain == 1
 
 
 @pytest.mark.parametrize("other", [{"noise": NoiseChoice(gain=2.0)}, {"dtype": "input"}])

@@ -78,8 +78,10 @@ def as_json(options: Options) -> Any:
 
 
 def is_current(record: dict[str, Any], source: Path, target: Path) -> bool:
-    """Whether a result is whole and was made from its input as it is now."""
+    """Whether a result is whole, the one recorded, and was made from its input as it is now."""
     was, now, made = record["input"], source.stat(), target.stat()
+    # A run killed between the names of the two leaves a new result beside the record of the old.
+    is_its_own = record_path(target).stat().st_mtime_ns >= made.st_mtime_ns
     is_same = Path(was["path"]).name == source.name and was["bytes"] == now.st_size
     is_whole = record["output"]["bytes"] == made.st_size
-    return bool(is_same and is_whole and made.st_mtime >= now.st_mtime)
+    return bool(is_its_own and is_same and is_whole and made.st_mtime >= now.st_mtime)

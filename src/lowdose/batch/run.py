@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,8 +143,8 @@ class Batch:
         result = _as_dtype(denoised.micrograph, micrograph, self.options.dtype, target)
         record = provenance(self.options, denoised.noise, denoiser)
         record["input"] = _source_facts(job.source, micrograph)
-        # The result takes its name first, its record right after: a record never stands beside
-        # something else.
+        # The result takes its name first, its record right after; one killed between them is
+        # older than the result, and not believed.
         with whole_file(record_path(target)) as part:
             write(target, result)
             seconds = time.perf_counter() - clock
@@ -209,7 +209,13 @@ def _short_of_memory(path: Path) -> Iterator[None]:
 
 def _source_facts(path: Path, micrograph: Micrograph) -> dict[str, Any]:
     file_format = micrograph.source.format if micrograph.source else None
-    return file_facts(path, micrograph) | {"format": file_format, "sha256": sha256_of(path)}
+    # In full: PNG and NPY keep no calibration, and MRC neither voltage nor units but lengths.
+    return file_facts(path, micrograph) | {
+        "format": file_format,
+        "sha256": sha256_of(path),
+        "axes": [asdict(axis) for axis in micrograph.axes],
+        "metadata": dict(micrograph.metadata),
+    }
 
 
 def _make_folder(path: Path) -> None:
