@@ -72,7 +72,7 @@ class Denoiser:
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or ``"auto"`` for the best there is.
     precision : str
         ``"auto"`` takes bf16 where the processor computes it natively, which changes a result by
-        a few thousandths of the noise; ``"float32"`` is exact.
+        about a hundredth of the noise; ``"float32"`` is exact.
     tile : int, optional
         Side of the tiles in pixels; by default as large as free memory allows, up to 2048.
 
@@ -176,7 +176,8 @@ class Denoiser:
             return self.tile
         # Half of what is free: other programs want to live as well.
         pixels = 0.5 * free_memory(self.device) / _BYTES_PER_PIXEL[self.dtype]
-        return int(min(_LARGEST_TILE, max(_SMALLEST_TILE, pixels**0.5)))
+        core = int(pixels**0.5) - 2 * cast(TiledNetwork, self._network).reach
+        return min(_LARGEST_TILE, max(_SMALLEST_TILE, core))
 
 
 def denoise(

@@ -152,6 +152,20 @@ class Micrograph:
         return replace(self, pixels=pixels, history=(*self.history, *notes))
 
 
+def is_usable(pixels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each pixel is a finite number that float32, the type of results, can hold.
+
+    Examples
+    --------
+    >>> is_usable(np.array([1.0, np.nan, -np.inf, 1e300]))
+    array([ True, False, False, False])
+    """
+    if pixels.dtype.kind != "f":
+        return np.ones(pixels.shape, bool)
+    with np.errstate(over="ignore"):
+        return np.isfinite(pixels.astype(np.float32, copy=False))
+
+
 def round_to_dtype(pixels: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     """Pixels as `dtype`; integers are rounded to the nearest and clipped to its range.
 

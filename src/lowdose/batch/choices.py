@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lowdose.errors import ConfigError
+from lowdose.errors import ConfigError, NoiseModelError
 from lowdose.io.guard import row_blocks
 from lowdose.physics.dose import NoiseModel, gain_from_dose
 from lowdose.physics.estimate import fit_noise
@@ -50,6 +50,11 @@ class NoiseChoice:
         has_rest = self.offset is not None or self.readout is not None
         if has_rest and (self.gain == "fit" or (self.gain is None and self.dose is None)):
             raise ConfigError("--offset and --readout go with --gain NUMBER or --dose; add one")
+        if self.gain == 0 and self.readout:
+            raise ConfigError(
+                "--gain 0 says that there is no noise, and --readout that there is; for readout "
+                f"noise alone pass a small gain, such as --gain {self.readout / 1000:g}"
+            )
         if isinstance(self.gain, float):
             self._model(self.gain)  # refuses impossible values before any file is read
 
@@ -59,13 +64,21 @@ class NoiseChoice:
         Raises
         ------
         NoiseModelError
-            If the dose or the fit contradicts the image.
+            If the offset, the dose or the fit contradicts the image.
         """
         if self.gain == "fit":
             return fit_noise(pixels)
         if self.dose is not None:
             return self._model(gain_from_dose(_mean(pixels), self.dose, offset=self.offset or 0.0))
-        return None if self.gain is None else self._model(self.gain)
+        if self.gain is None:
+            return None
+        model, mean = self._model(self.gain), _mean(pixels)
+        if mean < model.offset - model.readout_std:
+            raise NoiseModelError(
+                f"--offset {model.offset:g} is above the image, whose mean is {mean:.6g}; expected "
+                "the pixel value without electrons"
+            )
+        return model
 
     def _model(self, gain: float) -> NoiseModel:
         return NoiseModel(gain, self.offset or 0.0, self.readout or 0.0)

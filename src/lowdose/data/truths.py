@@ -17,7 +17,7 @@ from lowdose.errors import ConfigError, InputError
 from lowdose.io import FORMATS, read
 
 # Files that hold several crops of one specimen are named SPECIMEN__NUMBER.suffix.
-_GROUP = re.compile(r"(.+?)__\d+")
+_GROUP = re.compile(r"(.+)__\d+")
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _load(path: Path, least_side: int, progress: Callable[[Path], None]) -> Iter
     if min(micrograph.shape[-2:]) < least_side:
         height, width = micrograph.shape[-2:]
         raise InputError(path, f"is {height} x {width} px; crops of {least_side} px are wanted.")
-    match = _GROUP.match(path.stem)
+    match = _GROUP.fullmatch(path.stem)
     group = match[1] if match else str(path.parent)
     for index, frame in enumerate(micrograph.frames()):
         pixels = np.array(frame)

@@ -31,7 +31,7 @@ from lowdose.io.npy import NPY
 from lowdose.io.png import PNG
 from lowdose.io.tiff import TIFF
 from lowdose.io.vendor import VENDOR
-from lowdose.micrograph import Micrograph
+from lowdose.micrograph import Micrograph, is_usable
 
 HEAD_BYTES = 4096
 _PACKED = (".gz", ".bz2")
@@ -59,9 +59,9 @@ def read(
     limits : Limits
         How many pixels and decoded bytes it may claim.
     nonfinite : {"refuse", "fill", "keep"}
-        What to do about NaN and infinite pixels: refuse the file, put the median of their
-        frame in their place (which loads the whole file if there are any), or not to look,
-        which spares reading the pixels of a large file.
+        What to do about NaN and infinite pixels, and those beyond float32: refuse the file,
+        put the median of their frame in their place (which loads the whole file if there are
+        any), or not to look, which spares reading the pixels of a large file.
 
     Raises
     ------
@@ -295,7 +295,7 @@ def _checked(path: Path, micrograph: Micrograph, *, fill: bool) -> Micrograph:
 
 
 def _fill(path: Path, frame: NDArray[Any]) -> None:
-    finite = np.isfinite(frame)
+    finite = is_usable(frame)
     if not finite.any():
         raise UnsupportedContentError(path, "a frame has no finite pixel. Remove that frame.")
     frame[~finite] = np.median(frame[finite])

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lowdose.errors import LimitError, MalformedFileError, OutputError, UnsupportedContentError
+from lowdose.micrograph import is_usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +132,21 @@ def check_shape(path: Path, shape: tuple[int, ...], limits: Limits) -> int:
 
 
 def check_values(path: Path, pixels: NDArray[Any]) -> None:
-    """Refuse pixels that are not finite, reading them a few rows at a time.
+    """Refuse pixels that are not finite in float32, reading them a few rows at a time.
 
     Raises
     ------
     UnsupportedContentError
-        If a pixel is NaN or infinite; says how many.
+        If a pixel is NaN, infinite or beyond float32; says how many.
     """
     if pixels.dtype.kind != "f":
         return
-    bad = sum(int(np.count_nonzero(~np.isfinite(rows))) for rows in row_blocks(pixels))
+    bad = sum(int(np.count_nonzero(~is_usable(rows))) for rows in row_blocks(pixels))
     if bad:
         raise UnsupportedContentError(
             path,
-            f"{bad} of {pixels.size} pixels are NaN or infinite. Mask or fill them first, "
-            "or pass --nonfinite fill to put the median of their frame in their place.",
+            f"{bad} of {pixels.size} pixels are NaN, infinite or beyond ±3.4e38. Mask or fill "
+            "them first, or denoise with --nonfinite fill: the median of their frame instead.",
         )
 
 

@@ -86,14 +86,13 @@ def build_noise_network(name: str, options: Mapping[str, Any] | None = None) -> 
     ConfigError
         If it predicts an image, or cannot be built.
     """
-    network = build(name, options)
-    if CATALOG[name].predicts != "noise":
+    if name in CATALOG and CATALOG[name].predicts != "noise":
         fit = ", ".join(record.name for record in CATALOG.values() if record.predicts == "noise")
         raise ConfigError(
             f"network {name!r} maps images to images and knows no noise level, so it can be "
             f"neither trained on counts nor run by lowdose yet; choose {fit}"
         )
-    return network
+    return build(name, options)
 
 
 def parameter_count(network: nn.Module) -> int:

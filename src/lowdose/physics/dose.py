@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.errors import NoiseModelError
+from lowdose.micrograph import is_usable
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,13 @@ def check_finite(pixels: NDArray[Any]) -> None:
     Raises
     ------
     NoiseModelError
-        If any is NaN or infinite.
+        If any is NaN, infinite or beyond float32.
     """
-    if not np.isfinite(pixels).all():
+    if not is_usable(pixels).all():
         raise NoiseModelError(
-            "the image holds NaN or infinite pixels, which would spread to their neighbours; "
-            'expected numbers. lowdose.read(path, nonfinite="fill") puts the median in their place'
+            "the image holds NaN or infinite pixels, or some beyond ±3.4e38, which would spread "
+            'to their neighbours; expected numbers. lowdose.read(path, nonfinite="fill") puts the '
+            "median in their place"
         )
 
 
@@ -134,9 +136,9 @@ def gain_from_dose(mean_pixel: float, dose_e_per_px: float, *, offset: float = 0
     Raises
     ------
     NoiseModelError
-        If the dose is not positive, or the mean not above the offset.
+        If the dose is not positive and finite, or the mean not above the offset.
     """
-    if not dose_e_per_px > 0 or mean_pixel <= offset:
+    if not 0 < dose_e_per_px < math.inf or mean_pixel <= offset:
         raise NoiseModelError(
             f"dose {dose_e_per_px:g} e/px does not fit an image of mean {mean_pixel:g} and offset "
             f"{offset:g}; expected a dose above 0 and a mean above the offset"

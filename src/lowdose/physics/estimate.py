@@ -100,16 +100,15 @@ def _from_counts(
     step: float, sample: NDArray[Any], scatter: Scatter, fitted: NoiseModel
 ) -> NoiseModel:
     """Choose between counts of the given step, rounded values without noise, and the fit."""
-    lowest = float(sample.min())
-    # Counts rescaled to start at zero, or raw ones, start at a whole number of steps.
-    offset = 0.0 if lowest >= 0 and _is_whole(lowest / step) else lowest
+    noise = math.sqrt(float(np.median(scatter.variance)))
+    is_noise = noise > _TEXTURE * _range(sample)
+    offset = _count_offset(step, float(sample.min()), scatter, is_noise=is_noise)
     counts = NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
     expected = step * (scatter.mean - offset)
     bright = expected > 0.1 * max(expected.max(), 0)
     if not bright.any():  # the sample missed all that is dark
         return fitted
     ratio = float(np.median(scatter.variance[bright] / expected[bright]))
-    noise = math.sqrt(float(np.median(scatter.variance)))
     if ratio < _LEAST_COUNT_NOISE:
         # Rounding to whole steps alone has a variance of 1/12.
         is_rounding = noise**2 < 0.1 * step**2
@@ -117,7 +116,7 @@ def _from_counts(
     if ratio <= _MOST_COUNT_NOISE:
         return counts
     is_grey = sample.dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
-    if is_grey or noise > _TEXTURE * _range(sample):
+    if is_grey or is_noise:
         return fitted
     return NoiseModel(
         step,
@@ -127,6 +126,19 @@ def _from_counts(
         f"texture, which is kept, or a camera with a gain of about {fitted.gain:.3g}; if so, pass "
         "--gain fit",
     )
+
+
+def _count_offset(step: float, lowest: float, scatter: Scatter, *, is_noise: bool) -> float:
+    """Pixel value of zero counts.
+
+    Raw counts have it at 0. Rescaled ones have lost it: it follows from how noisy they are where
+    that is noise beyond doubt, else the lowest pixel is taken for it, the least noise there can be.
+    """
+    if lowest >= 0 and _is_whole(lowest / step):
+        return 0.0
+    if not is_noise:
+        return lowest
+    return min(lowest, float(np.median(scatter.mean - scatter.variance / step)))
 
 
 def _from_line(line: Line, scatter: Scatter) -> NoiseModel:
