@@ -123,6 +123,7 @@ def npy_contents() -> Iterator[tuple[str, bytes]]:
     yield "npy with a header of 4 GB.npy", b"\x93NUMPY\2\0\xff\xff\xff\xff" + bytes(200)
     yield "npy of version 9.npy", b"\x93NUMPY\x09\0" + whole[8:]
     yield "npy with nan.npy", good_npy(with_value(np.nan, "f8"))
+    yield "npy beyond float32.npy", good_npy(with_value(1e300, "f8"))
     yield "npy with inf.npy", good_npy(with_value(np.inf, "f2"))
     yield "npz.npz", _npz()
 

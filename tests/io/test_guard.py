@@ -76,6 +76,14 @@ def test_bad_values_are_counted_in_the_last_row_too(hundred_bytes):
         check_values(hundred_bytes, pixels)
 
 
+def test_values_beyond_float32_are_bad_values(hundred_bytes):
+    pixels = np.full((4, 5), 3e38)
+    check_values(hundred_bytes, pixels)
+    pixels[1, 1] = -4e38
+    with pytest.raises(UnsupportedContentError, match="1 of 20 pixels"):
+        check_values(hundred_bytes, pixels)
+
+
 def _write_half(path):
     path.write_text("half")
     raise ZeroDivisionError

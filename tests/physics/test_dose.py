@@ -21,7 +21,7 @@ def test_a_large_offset_costs_no_digits_of_small_counts():
     assert model.to_electrons(pixels) == pytest.approx(np.arange(5.0), abs=1e-5)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1e300])
 def test_what_is_no_number_comes_from_no_electrons(bad):
     with pytest.raises(NoiseModelError, match="NaN or infinite"):
         NoiseModel(1.0).to_electrons(np.array([[1.0, bad]]))
@@ -70,7 +70,9 @@ def test_the_gain_of_a_known_dose_makes_the_mean_that_dose():
     assert (gain, electrons.tolist()) == (5, [40])
 
 
-@pytest.mark.parametrize(("mean", "dose"), [(10.0, 0.0), (10.0, float("nan")), (5.0, 3.0)])
+@pytest.mark.parametrize(
+    ("mean", "dose"), [(10.0, 0.0), (10.0, np.nan), (10.0, np.inf), (5.0, 3.0)]
+)
 def test_refuses_a_dose_that_cannot_be(mean, dose):
     with pytest.raises(NoiseModelError, match="does not fit"):
         gain_from_dose(mean, dose, offset=5.0)
