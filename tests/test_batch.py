@@ -298,6 +298,7 @@ def test_noise_is_what_the_user_says():
         {"offset": 3.0},
         {"readout": 3.0},
         {"gain": "fit", "offset": 3.0},
+        {"gain": 0.0, "readout": 3.0},
     ],
 )
 def test_noise_settings_that_contradict_each_other_are_refused(said):
@@ -314,8 +315,9 @@ def test_impossible_settings_are_refused_before_any_file_is_read(tiny_weights):
         Options("no such model")
 
 
-def test_a_dose_that_contradicts_an_image_fails_for_that_image(tmp_path, options):
-    said = Options(options.model, NoiseChoice(dose=10.0, offset=1e6))
+@pytest.mark.parametrize("scale", [{"dose": 10.0}, {"gain": 1.0}, {"gain": 1.0, "readout": 5.0}])
+def test_noise_that_contradicts_an_image_fails_for_that_image(scale, tmp_path, options):
+    said = Options(options.model, NoiseChoice(**scale, offset=COUNTS.mean() + 10))
     (outcome,) = run([put(tmp_path / "a.mrc")], None, said)
     assert isinstance(outcome.error, NoiseModelError)
 
