@@ -99,7 +99,7 @@ def test_a_pair_is_scored_by_both_protocols():
 
 def test_truths_are_selected_by_name(tmp_path):
     names = tmp_path / "names.txt"
-    names.write_text("b.png\n\n")
+    names.write_bytes(b"b.png\r\n\r\n")
     assert [truth.name for truth in select(TRUTHS, names)] == ["b.png"]
     names.write_text("z.png\n")
     with pytest.raises(ConfigError, match=r"z\.png"):

@@ -20,6 +20,15 @@ def test_info_says_what_a_file_is(call, noisy):
         assert part in text
 
 
+def test_info_keeps_long_names_apart_from_their_values(call, tmp_path):
+    path = tmp_path / "a.tif"
+    pixels = np.random.default_rng(0).poisson(30, (64, 64)).astype(np.uint16)
+    lowdose.write(path, Micrograph(pixels, metadata={"magnification": 188.0}))
+    lines = call("info", path).stdout.splitlines()
+    assert "  magnification  188.0" in lines
+    assert "  format         tiff" in lines
+
+
 def test_info_as_json_has_the_dose(call, noisy):
     (facts,) = json.loads(call("info", noisy, "--json").stdout)
     pixels = lowdose.read(noisy).pixels
@@ -61,13 +70,14 @@ def test_simulate_lists_the_kinds(call):
         ["nothing"],
         ["lattice", "--dose", "0"],
         ["lattice", "--size", "3"],
+        ["lattice", "--size", "1000000"],  # terabytes
         ["lattice", "--readout=-1"],
     ],
 )
 def test_simulate_refuses_nonsense_and_writes_nothing(words, call, tmp_path):
     result = call("simulate", *words, "-o", tmp_path / "a.mrc")
     assert result.exit_code == 2
-    assert result.stderr.startswith("lowdose: ")
+    assert result.stderr.splitlines()[-1].startswith(("lowdose: ", "Error: "))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,9 +120,52 @@ def test_evaluate_exposes_a_folder_and_writes_every_score(call, tiny_weights, tm
     assert {row["image"] for row in rows} == {"a.mrc", "b.mrc"}
 
 
-@pytest.mark.parametrize("words", [[], ["--dose", "low", "--noisy", "a.mrc"], ["--dose", "much"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--dose", "low", "--noisy", "a.mrc"],
+        ["--dose", "much"],
+        ["--dose", "low", "--denoised", "a.mrc"],
+        ["--noisy", "a.mrc", "--gain-known"],
+        ["--noisy", "a.mrc", "--names", "a.txt"],
+    ],
+)
 def test_evaluate_wants_one_task(words, call, noisy):
-    assert call("evaluate", "--truth", noisy, *words).exit_code == 2
+    result = call("evaluate", "--truth", noisy, *words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("lowdose: ")
+
+
+def test_evaluate_looks_for_the_folder_of_its_table_before_the_work(call, noisy, tmp_path):
+    words = ("--dose", "low", "--model", "no such", "--csv", tmp_path / "no" / "scores.csv")
+    result = call("evaluate", "--truth", noisy, *words)
+    assert result.exit_code == 5
+    assert "folder does not exist" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("pixels", "problem"),
+    [
+        (np.full((80, 96), 35, np.float32), "cannot be scored: data range is 0"),
+        (np.full((80, 96), -3, np.float32), "expected both above 0"),
+        (np.zeros((80, 96), np.float32), "expected both above 0"),
+    ],
+)
+def test_evaluate_says_when_there_is_nothing_to_compare(pixels, problem, call, noisy, tmp_path):
+    truth = tmp_path / "truth.npy"
+    lowdose.write(truth, Micrograph(pixels))
+    result = call("evaluate", "--truth", truth, "--noisy", noisy, "--denoised", noisy)
+    assert result.exit_code == 3
+    assert problem in result.stderr
+
+
+def test_evaluate_says_when_images_are_too_small(call, tmp_path):
+    small = tmp_path / "small.npy"
+    lowdose.write(small, Micrograph(np.arange(20.0).reshape(4, 5)))
+    result = call("evaluate", "--truth", small, "--noisy", small, "--denoised", small)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("lowdose: small.npy: method 'none' cannot be scored")
 
 
 # ---- demo, models, train

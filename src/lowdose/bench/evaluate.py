@@ -156,11 +156,20 @@ def compare(
     noisy: NDArray[Any],
     estimates: Mapping[str, NDArray[Any]],
 ) -> ImageScores:
-    """Score several estimates of one image, and the noisy image itself as ``"none"``."""
-    scores = {
-        method: evaluate_pair(truth, noisy, each)
-        for method, each in ({"none": noisy} | dict(estimates)).items()
-    }
+    """Score several estimates of one image, and the noisy image itself as ``"none"``.
+
+    Raises
+    ------
+    UnsupportedContentError
+        If there is nothing to compare: an image is constant, or too small.
+    """
+    scores = {}
+    for method, each in ({"none": noisy} | dict(estimates)).items():
+        try:
+            scores[method] = evaluate_pair(truth, noisy, each)
+        except ValueError as err:
+            problem = f"method {method!r} cannot be scored: {err}"
+            raise UnsupportedContentError(name, problem) from err
     return ImageScores(name, float(truth.max()), scores)
 
 
@@ -182,7 +191,8 @@ def evaluate_files(
     Raises
     ------
     InputError
-        If a file cannot be read, holds several images, or their sizes differ.
+        If a file cannot be read, holds several images or nothing to compare, or their sizes
+        differ.
     """
     recorded = _read_single(noisy, None)
     clean = _read_single(truth, recorded.shape)
@@ -209,7 +219,11 @@ def _read_single(path: Path, shape: tuple[int, ...] | None) -> Micrograph:
 
 def _at_level(path: Path, truth: NDArray[Any], noisy: NDArray[Any]) -> NDArray[np.float64]:
     """Truth in the unit of the noisy image; left alone where their means agree to 5 %."""
-    factor = float(noisy.mean(dtype=np.float64) / max(truth.mean(dtype=np.float64), 1e-300))
+    level, own = float(noisy.mean(dtype=np.float64)), float(truth.mean(dtype=np.float64))
+    if level <= 0 or own <= 0:
+        problem = f"mean is {own:g}, and that of the noisy image {level:g}; expected both above 0."
+        raise UnsupportedContentError(path, f"{problem} Take the offset off first.")
+    factor = level / own
     if abs(factor - 1) < 0.05:
         return truth.astype(np.float64)
     problem = f"multiplied by {factor:.4g}, to have the mean of the noisy image."
@@ -263,7 +277,7 @@ def select(truths: Sequence[Truth], names: Path | None) -> list[Truth]:
     if names is None:
         return list(truths)
     try:
-        wanted = set(names.read_text("utf-8").split("\n")) - {""}
+        wanted = {line.strip() for line in names.read_text("utf-8").splitlines()} - {""}
     except (OSError, UnicodeDecodeError) as err:
         raise ConfigError(f"{names}: cannot be read ({err}).") from err
     missing = wanted - {truth.name for truth in truths}

@@ -18,7 +18,7 @@ def demo(
     *,
     model: opt.Model = "everyday",
     dose: Annotated[float, typer.Option(help="Mean electrons a pixel.")] = 10.0,
-    size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 384,
+    size: opt.Size = 384,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 from lowdose.cli import options as opt
 from lowdose.cli.progress import Bar
 from lowdose.cli.table import table
-from lowdose.errors import ConfigError
+from lowdose.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from lowdose.bench.evaluate import Summary
@@ -54,6 +54,12 @@ def evaluate(
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
     if (dose is None) == (noisy is None):
         raise ConfigError("give either --dose to expose the truths, or --noisy with a file")
+    if dose and denoised:
+        raise ConfigError("--denoised goes with --noisy: it cannot be scored on other noise")
+    if noisy and (names or gain_known):
+        raise ConfigError("--names and --gain-known go with --dose")
+    if csv and not csv.parent.is_dir():  # said before the work
+        raise OutputError(f"{csv}: its folder does not exist. Create {csv.parent} first.")
     from lowdose.bench import evaluate as bench
     from lowdose.data.truths import load_truths
 

@@ -44,8 +44,9 @@ def info(
 
 
 def _text(facts: dict[str, Any]) -> str:
-    lines = [f"  {name:<12}{value}" for name, value in _rows(facts) if value]
-    return "\n".join([facts["path"], *lines])
+    rows = [(name, value) for name, value in _rows(facts) if value]
+    width = 2 + max(len(name) for name, _ in rows)
+    return "\n".join([facts["path"], *(f"  {name:<{width}}{value}" for name, value in rows)])
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

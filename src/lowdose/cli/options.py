@@ -15,4 +15,5 @@ Tile = Annotated[
 ]
 Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same noise.")]
+Size = Annotated[int, typer.Option(min=16, max=1 << 14, help="Height and width in pixels.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]

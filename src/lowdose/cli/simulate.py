@@ -28,7 +28,7 @@ def simulate(
     *,
     output: Annotated[Path, typer.Option("-o", "--output", help="The noisy image.")],
     dose: Annotated[float, typer.Option(help="Mean electrons a pixel.")] = 50.0,
-    size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 512,
+    size: opt.Size = 512,
     seed: opt.Seed = 0,
     readout: Annotated[float, typer.Option(help="Readout noise in electrons.")] = 0.0,
     truth: Annotated[
