@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,14 @@ def test_a_dash_stands_for_the_listed_lines(tmp_path):
     paths = [put(tmp_path / name) for name in ("a.mrc", "b.mrc")]
     found = find_inputs(["-"], listed=[f"{paths[0]}\n", "\n", f"{paths[1]}\n"])
     assert [item.path for item in found] == paths
+
+
+@pytest.mark.parametrize(
+    "lines", [["a.mrc\r\n", "\r\n", " b .mrc"], ["\ufeffa.mrc\n", " \n", " b .mrc\n"],
+              ["a.mrc\0 b .mrc\0"]]
+)  # fmt: skip
+def test_listed_names_are_taken_exactly_whatever_ends_them(lines):
+    assert [str(item.path) for item in find_inputs(["-"], listed=lines)] == ["a.mrc", " b .mrc"]
 
 
 def test_a_file_named_twice_is_one_input(tmp_path):
@@ -163,6 +172,30 @@ def test_pixel_size_survives(suffix, tmp_path, options):
     result = lowdose.read(tmp_path / f"b{suffix}")
     assert result.pixel_size_nm == pytest.approx((0.5, 0.5))
     assert result.pixels.dtype == np.float32
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text here")
+def test_a_name_that_is_no_text_is_recorded(tmp_path, options):
+    source = put(tmp_path / os.fsdecode(b"lat\xe9.mrc"))
+    (outcome,) = run([source], tmp_path / "out", options)
+    assert outcome.error is None
+    record = json.loads(Path(f"{outcome.target}.json").read_text("utf-8"))
+    assert record["input"]["path"] == str(source)
+    assert run([source], tmp_path / "out", options)[0].is_skipped
+
+
+@pytest.mark.parametrize("folder", ["x" * 300, "closed/x"])
+def test_names_that_cannot_be_asked_for_end_in_a_sentence(folder, tmp_path, options):
+    source, closed = put(tmp_path / "a.mrc"), tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0)
+    try:
+        (bad,) = run([tmp_path / folder / "a.mrc"], None, options)
+        (good,) = run([source], tmp_path / folder / "b.mrc", options)
+    finally:
+        closed.chmod(0o700)
+    assert isinstance(bad.error, InputError)
+    assert isinstance(good.error, OutputError)
 
 
 def test_integers_are_rounded_on_request_and_for_png(tmp_path, options):

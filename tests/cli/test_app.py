@@ -1,5 +1,8 @@
 """The command itself: quick to answer, and torch stays out of it."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 import lowdose
@@ -57,3 +60,30 @@ def test_info_and_models_do_not_load_torch(spawn, noisy):
     )
     out, _ = spawn(noisy, code=code).communicate(timeout=60)
     assert out.split() == ["[0,", "0]", "False"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_behind_the_output_ends_in_one_line(spawn, noisy):
+    with open("/dev/full", "w") as full:
+        process = spawn("info", noisy, stdout=full)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert err == "lowdose: output: No space left on device\n"
+
+
+def test_a_terminal_without_a_letter_is_told_its_number(spawn, noisy):
+    path = noisy.rename(noisy.with_name("ω.mrc"))
+    process = spawn(
+        "info", path, encoding="latin-1", env=os.environ | {"PYTHONIOENCODING": "latin-1"}
+    )
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "\\u03c9.mrc\n" in out
+
+
+def test_a_folder_that_is_a_file_ends_in_one_line(call, tmp_path):
+    config = tmp_path / "a.toml"
+    config.write_text("data = { simulated = 1, patch = 32, validation_patch = 32 }\n")
+    result = call("train", config, "--folder", config, "--device", "cpu")
+    assert result.exit_code == 5
+    assert result.stderr == f"lowdose: {config}: File exists\n"

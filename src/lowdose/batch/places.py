@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,8 @@ def find_inputs(names: Iterable[str], *, listed: Iterable[str] = ()) -> list[Inp
         Files, folders (searched with those inside them), patterns that no shell expanded, or
         ``-`` for those in `listed`.
     listed : iterable of str
-        Lines with one name each, such as standard input.
+        Lines with one name each, such as standard input; names may also end in a zero byte, as
+        ``find -print0`` has them.
 
     Returns
     -------
@@ -72,8 +73,7 @@ def find_inputs(names: Iterable[str], *, listed: Iterable[str] = ()) -> list[Inp
     """
     found: dict[str, Input] = {}
     for name in names:
-        lines = (line.strip() for line in listed) if name == "-" else (name,)
-        for each in filter(None, lines):
+        for each in _names(listed) if name == "-" else filter(None, (name,)):
             found |= {os.path.abspath(item.path): item for item in _expand(each)}
     if not found:
         raise ConfigError("there is no input; name files, folders or patterns")
@@ -81,19 +81,28 @@ def find_inputs(names: Iterable[str], *, listed: Iterable[str] = ()) -> list[Inp
     return fresh or list(found.values())
 
 
+def _names(lines: Iterable[str]) -> Iterator[str]:
+    """Names in a list, whatever ends them; a name may begin and end with a space."""
+    for line in lines:
+        for name in line.removeprefix("\ufeff").rstrip("\r\n").split("\0"):
+            if name.strip():
+                yield name
+
+
 def _expand(name: str) -> list[Input]:
+    # os.path throughout: Path raises on folders that may not be entered, and on long names.
     path = Path(name)
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("[!.]*") if by_suffix(p) and p.is_file())
+    if os.path.isdir(path):
+        files = sorted(p for p in path.rglob("[!.]*") if by_suffix(p) and os.path.isfile(p))
         if not files:
             raise InputError(path, "holds no file with a suffix of a micrograph.")
         return [Input(file, path) for file in files]
-    if glob.has_magic(name) and not path.exists():
+    if glob.has_magic(name) and not os.path.exists(path):
         matches = sorted(Path(match) for match in glob.glob(name, recursive=True))
         if not matches:
             raise InputError(path, "no file matches this pattern.")
         root = Path(*[part for part in path.parts if not glob.has_magic(part)][:-1] or ["."])
-        return [Input(match, root) for match in matches if match.is_file()]
+        return [Input(match, root) for match in matches if os.path.isfile(match)]
     return [Input(path, path.parent)]
 
 
@@ -116,10 +125,10 @@ def plan_jobs(inputs: Sequence[Input], output: str | None) -> list[Job]:
     if output is None:
         return _named(inputs, [i.path.parent for i in inputs], "_denoised")
     folder = Path(output)
-    is_folder = folder.is_dir() or output.endswith(("/", os.sep)) or not folder.suffix
+    is_folder = os.path.isdir(folder) or output.endswith(("/", os.sep)) or not folder.suffix
     if len(inputs) == 1 and not is_folder:
         return [Job(inputs[0].path, folder, is_whole=True)]
-    if by_suffix(folder) and not folder.is_dir():
+    if by_suffix(folder) and not os.path.isdir(folder):
         raise ConfigError(f"{output}: names one file for {len(inputs)} inputs; name a folder")
     shared = os.path.commonpath([os.path.abspath(i.root) for i in inputs])
     places = [os.path.relpath(os.path.abspath(i.path.parent), shared) for i in inputs]

@@ -69,7 +69,9 @@ def sha256_of(path: Path) -> str:
 def write_record(part: Path, record: dict[str, Any], *, started: datetime, seconds: float) -> None:
     """Write a record as JSON to exactly this path."""
     record = record | {"started": started.isoformat(), "seconds": round(seconds, 3)}
-    part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    # Bytes of a file name that are no UTF-8 become what JSON escapes them as.
+    part.write_text(text, "utf-8", errors="backslashreplace")
 
 
 def as_json(options: Options) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -159,7 +160,7 @@ class Batch:
             raise OutputError(f"{target}: is an input and never replaced; name another output")
         if target in self._written:
             raise OutputError(f"{target}: is the output of another input as well")
-        if self.overwrite or not target.exists():
+        if self.overwrite or not os.path.exists(target):
             return False
         record = record_of(target)
         if record is None:

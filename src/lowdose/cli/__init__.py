@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from typing import Annotated
@@ -56,4 +57,10 @@ def main() -> None:
     """Run the command line."""
     # Let a job that is told to stop remove its temporary files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # File names may hold bytes that are no text, and a terminal may lack the letter Å.
+    handlers = {"stdin": "surrogateescape", "stdout": "backslashreplace"}
+    for name, errors in handlers.items():
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     app(prog_name="lowdose")

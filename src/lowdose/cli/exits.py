@@ -64,6 +64,12 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
             except LowdoseError as err:
                 complain(err)
                 raise typer.Exit(exit_code(err)) from None
+            except BrokenPipeError:
+                raise  # typer ends quietly: nobody reads on
+            except OSError as err:  # standard output on a full disk, a folder that is a file
+                place = err.filename or "output"
+                complain(OutputError(f"{place}: {err.strerror or err}"))
+                raise typer.Exit(exit_code(OutputError())) from None
             except KeyboardInterrupt:
                 typer.echo("lowdose: interrupted; what is finished stays", err=True)
                 raise typer.Exit(INTERRUPTED) from None

@@ -107,7 +107,7 @@ def write(path: Path | str, micrograph: Micrograph, *, format: str | None = None
     check_output(path, format=format)
     write_pixels = _writer(path, format)
     # A link is followed: the file it points to is replaced, the link stays.
-    with whole_file(Path(os.path.realpath(path)) if path.is_symlink() else path) as temporary:
+    with whole_file(Path(os.path.realpath(path)) if os.path.islink(path) else path) as temporary:
         try:
             write_pixels(temporary, micrograph)
         except OutputError as err:
@@ -126,10 +126,13 @@ def check_output(path: Path | str, *, format: str | None = None) -> None:
     """
     path = Path(path)
     _writer(path, format)
-    if path.exists() and not path.is_file():
+    # os.path: Path raises on folders that may not be entered, and on long names.
+    if os.path.exists(path) and not os.path.isfile(path):
         raise OutputError(f"{path}: is not a file, so it is not replaced. Choose another name.")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: its folder does not exist. Create {path.parent} first.")
+    if not os.path.isdir(path.parent):
+        raise OutputError(
+            f"{path}: its folder does not exist or may not be entered. Create {path.parent} first."
+        )
 
 
 def identify(path: Path | str) -> Format:
