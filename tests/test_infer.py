@@ -273,3 +273,23 @@ def test_a_tile_smaller_than_sixteen_pixels_is_refused(tile, tiny):
 def test_unknown_weights_are_refused():
     with pytest.raises(WeightsError, match="neither shipped"):
         denoise(micrograph((8, 8)), model="unheard-of")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 700), (33, 17), (512, 512), (3000, 1000)])
+def test_probes_start_inside_the_image_and_are_equal_squares_of_the_stride(shape):
+    probes = infer._probes(shape)
+    sides = {(w.stop - w.start) for probe in probes for w in probe}
+    assert len(sides) == 1
+    assert sides.pop() % 32 == 0
+    assert all(
+        0 <= w.start < length for probe in probes for w, length in zip(probe, shape, strict=True)
+    )
+
+
+def test_a_network_that_takes_texture_for_noise_is_held_back_at_high_dose(tiny):
+    """The untrained tiny network subtracts whatever; its share must not make things worse."""
+    rng = np.random.default_rng(0)
+    truth = 40_000 * (0.1 + rng.random((256, 256)))
+    noisy = rng.poisson(truth).astype(np.float32)
+    result = tiny()(Micrograph(noisy), noise=COUNTS).micrograph.pixels
+    assert np.square(result - truth).mean() <= 1.02 * np.square(noisy - truth).mean()

@@ -17,11 +17,11 @@ from lowdose import __version__
 from lowdose.checkpoint import load_weights
 from lowdose.errors import ConfigError, OutputError
 from lowdose.micrograph import Micrograph
-from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling
+from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling, noise_share
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.records import DEFAULT, Record
-from lowdose.tiling import Tile, tile_plan, view
+from lowdose.tiling import Tile, Window, tile_plan, view
 
 Precision = Literal["auto", "bf16", "float32"]
 Progress = Callable[[int, int], None]
@@ -31,6 +31,11 @@ _BYTES_PER_PIXEL = {torch.bfloat16: 130, torch.float32: 260}
 # A larger tile gains nothing: its halo is a small part of it by then.
 _LARGEST_TILE = 2048
 _SMALLEST_TILE = 256
+# Images whose range is above this many noise deviations, some 400 counts, hold texture as faint
+# as their noise: there the share of noise in what the network takes off is measured, on windows
+# of this side.
+_FAINT_SPAN = 40.0
+_PROBE = 128
 # Pixels of an image from which its scaling is taken.
 _SAMPLE = 1 << 16
 
@@ -59,6 +64,16 @@ class Denoised:
 
     micrograph: Micrograph
     noise: NoiseModel
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What all tiles of a frame have in common."""
+
+    noise: NoiseModel
+    readout: Tensor
+    scaling: Scaling
+    share: float
 
 
 class Denoiser:
@@ -141,35 +156,43 @@ class Denoiser:
             target[...] = source
             yield target.size
             return
-        readout = torch.tensor([noise.readout_electrons], dtype=torch.float32, device=self.device)
-        scaling = self._scaling(source, noise, readout)
+        frame = self._look_at(source, noise)
         shape = cast(tuple[int, int], source.shape)
         network = cast(TiledNetwork, self._network)
         plan = tile_plan(shape, side=self._tile_side(), halo=network.reach, stride=network.stride)
         for tile in plan:
-            target[tile.core] = self._denoise_tile(source, tile, noise, readout, scaling)
+            target[tile.core] = self._denoise_tile(view(source, tile.window), tile, frame)
             yield target[tile.core].size
 
     @torch.inference_mode()
-    def _denoise_tile(
-        self,
-        source: NDArray[Any],
-        tile: Tile,
-        noise: NoiseModel,
-        readout: Tensor,
-        scaling: Scaling,
-    ) -> NDArray[np.float32]:
-        window = noise.to_electrons(view(source, tile.window))
-        noisy = torch.from_numpy(window)[None, None].to(self.device)
-        electrons = estimate_electrons(self._network, noisy, readout, scaling)[0, 0]
+    def _denoise_tile(self, window: NDArray[Any], tile: Tile, frame: _Frame) -> NDArray[np.float32]:
+        noise = frame.noise
+        noisy = torch.from_numpy(noise.to_electrons(window))[None, None].to(self.device)
+        electrons = estimate_electrons(
+            self._network, noisy, frame.readout, frame.scaling, share=frame.share
+        )[0, 0]
         if noise.readout_std == 0 and noise.gain_std == 0:
             electrons.clamp_(min=0)  # a mean of counts is never negative
         return noise.to_pixels(electrons[tile.core_in_window].cpu().numpy())
 
-    def _scaling(self, source: NDArray[Any], noise: NoiseModel, readout: Tensor) -> Scaling:
+    @torch.inference_mode()
+    def _look_at(self, source: NDArray[Any], noise: NoiseModel) -> _Frame:
+        """Find what all tiles of a frame share, from samples of it."""
+        readout = torch.tensor([noise.readout_electrons], dtype=torch.float32, device=self.device)
         skip = max(1, round((source.size / _SAMPLE) ** 0.5))
         sample = torch.from_numpy(noise.to_electrons(source[::skip, ::skip])).to(self.device)
-        return fit_scaling(sample[None], readout)
+        scaling = fit_scaling(sample[None], readout)
+        if scaling.span.item() < _FAINT_SPAN:
+            return _Frame(noise, readout, scaling, 1.0)
+        windows = [noise.to_electrons(view(source, each)) for each in _probes(source.shape)]
+        noisy = torch.from_numpy(np.stack(windows))[:, None].to(self.device)
+        rng = torch.Generator(self.device).manual_seed(0)
+        return _Frame(
+            noise,
+            readout,
+            scaling,
+            noise_share(self._network, noisy, readout, scaling, rng=rng),
+        )
 
     def _tile_side(self) -> int:
         if self.tile:
@@ -269,6 +292,17 @@ def _prepared(
         raise ConfigError(f"weights {record.name!r}: network {record.network!r} cannot be tiled")
     cast(TiledNetwork, network).run_body_in(dtype)
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _probes(shape: tuple[int, ...]) -> list[Window]:
+    """Equal windows, 2 x 2 to 4 x 4 of them, in the middles of equal parts of an image."""
+    per_side = min(4, max(2, min(shape) // 512))
+    side = min(_PROBE, -(-min(shape) // 32) * 32)
+    starts = [
+        [max(0, (2 * n + 1) * length // (2 * per_side) - side // 2) for n in range(per_side)]
+        for length in shape
+    ]
+    return [(slice(y, y + side), slice(x, x + side)) for y in starts[0] for x in starts[1]]
 
 
 def _frames(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

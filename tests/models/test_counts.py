@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from lowdose.models.counts import FURTHEST, LEAST_SPAN, Scaling, estimate_electrons, fit_scaling
+from lowdose.models.counts import (
+    FURTHEST,
+    LEAST_SPAN,
+    Scaling,
+    estimate_electrons,
+    fit_scaling,
+    noise_share,
+)
 from lowdose.physics.transform import stabilise, unstabilise
 
 
@@ -105,3 +112,46 @@ def test_more_noise_than_there_is_light_stays_finite():
         Says(6.0), noisy, torch.zeros(1), fit_scaling(noisy, torch.zeros(1))
     )
     assert torch.isfinite(estimate).all()
+
+
+class CallsAllNoise(nn.Module):
+    """Takes every deviation from the centre for noise, times a factor."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, image, level):
+        return self.factor * image / level.view(-1, 1, 1, 1)
+
+
+def share_of(network, noisy, centre):
+    scaling = Scaling(torch.full((len(noisy),), centre), torch.full((len(noisy),), 100.0))
+    rng = torch.Generator().manual_seed(1)
+    return noise_share(network, noisy, torch.zeros(len(noisy)), scaling, rng=rng)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 2.0])
+def test_the_share_undoes_what_a_network_exaggerates(factor):
+    noisy = counts(1000.0, (4, 1, 128, 128))
+    centre = stabilise(noisy).mean().item()
+    assert share_of(CallsAllNoise(factor), noisy, centre) == pytest.approx(1 / factor, abs=0.03)
+
+
+def test_texture_taken_for_noise_lowers_the_share_to_the_part_of_noise():
+    rng = torch.Generator().manual_seed(0)
+    texture = 1000 + 2 * 1000**0.5 * torch.randn(4, 1, 128, 128, generator=rng)
+    noisy = torch.poisson(texture, generator=rng)
+    centre = stabilise(noisy).mean().item()
+    assert share_of(CallsAllNoise(1.0), noisy, centre) == pytest.approx(1 / (1 + 2**2), abs=0.02)
+
+
+def test_the_share_of_a_network_that_finds_no_noise_is_harmless():
+    assert 0 <= share_of(Says(0.0), counts(1000.0, (1, 1, 64, 64)), 0.0) <= 1.5
+
+
+def test_only_the_share_is_taken_off():
+    noisy, readout = counts(100.0, (1, 1, 16, 16)), torch.zeros(1)
+    scaling = fit_scaling(noisy, readout)
+    half = estimate_electrons(Says(1.0), noisy, readout, scaling, share=0.5)
+    torch.testing.assert_close(half, estimate_electrons(Says(0.5), noisy, readout, scaling))

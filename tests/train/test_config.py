@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -118,8 +119,14 @@ def test_folders_are_relative_to_the_file(tmp_path):
     path.parent.mkdir()
     path.write_text('[data]\ntrain = ["../a", "/b"]\nvalidation = ["c"]\n')
     config = load_config(path)
-    assert config.data.train == (str(path.parent / "../a"), "/b")
+    assert config.data.train == (str(tmp_path / "a"), "/b")
     assert config.data.validation == (str(path.parent / "c"),)
+
+
+def test_a_run_is_the_same_wherever_its_configuration_is_named_from(tmp_path, monkeypatch):
+    (tmp_path / "run.toml").write_text('[data]\ntrain = ["a"]\n')
+    monkeypatch.chdir(tmp_path)
+    assert load_config(Path("run.toml")) == load_config(tmp_path / "run.toml")
 
 
 @pytest.mark.parametrize(

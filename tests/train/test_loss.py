@@ -35,9 +35,9 @@ def test_an_image_left_alone_scores_about_one_at_any_dose(electrons, readout_std
 
 
 def test_by_hand():
-    # Variances 1 and 3, their mean 2; errors 1 and 2, squared 1 and 4.
+    # Variances 1.01 and 3.01, their mean 2.01; errors 1 and 2, squared 1 and 4.
     clean, estimate = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[2.0, 1.0]]]])
-    expected = (((1 / 2 + 1 / 1.2) / 2 + (4 / 2 + 4 / 3.2) / 2) / 2 + 1e-4) ** 0.5
+    expected = (((1 + 4) / 2.01 + 1 / 1.211 + 4 / 3.211) / 4 + 1e-4) ** 0.5
     assert noise_unit_loss(estimate, clean, torch.zeros(1)).item() == pytest.approx(expected)
 
 
@@ -65,3 +65,12 @@ def test_the_unit_of_the_electrons_matters_only_with_the_noise():
     # Four times the electrons and twice the readout noise double the noise: so must the error.
     other = noise_unit_loss(4 * clean + 2 * error, 4 * clean, torch.full((3,), 8.0))
     torch.testing.assert_close(one, other)
+
+
+def test_a_crop_of_vacuum_has_a_finite_loss_and_gradient():
+    clean = torch.zeros(1, 1, 16, 16)
+    estimate = torch.full_like(clean, 0.1, requires_grad=True)
+    loss = noise_unit_loss(estimate, clean, torch.zeros(1))
+    loss.sum().backward()
+    assert 0 < loss.item() < 2
+    assert torch.isfinite(estimate.grad).all()

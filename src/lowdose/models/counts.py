@@ -14,6 +14,8 @@ from lowdose.physics.transform import stabilise, unstabilise
 FURTHEST = 2.0
 # The span is at least this many noise deviations, so a flat image is not blown up.
 LEAST_SPAN = 4.0
+# Size of the random change that measures a derivative, in noise deviations.
+_CHANGE = 0.2
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,59 @@ def fit_scaling(noisy: Tensor, readout_std: Tensor) -> Scaling:
     return Scaling((low + high) / 2, (high - low).clamp_min(LEAST_SPAN))
 
 
+def noise_share(
+    network: nn.Module,
+    noisy: Tensor,
+    readout_std: Tensor,
+    scaling: Scaling,
+    *,
+    rng: torch.Generator,
+) -> float:
+    r"""Return how much of what a network calls noise is noise, without knowing the truth.
+
+    Of the multiples :math:`\lambda \hat n` of a predicted noise, the one that leaves the least
+    squared error is :math:`\lambda = E[n \hat n] / E[\hat n^2]`. For noise of unit deviation
+    Stein's identity [1]_ turns the unknown :math:`E[n \hat n]` into the mean derivative of
+    :math:`\hat n` by its own pixel, which one random change of the input measures [2]_. Where a
+    network takes fine texture for noise the share falls below 1; where it is timid it rises above.
+
+    Parameters
+    ----------
+    network, readout_std, scaling
+        As in `estimate_electrons`.
+    noisy : Tensor, shape (B, 1, H, W), float32
+        Recorded electrons in windows of one image, some ten thousand pixels in all.
+    rng : torch.Generator
+        Random source on the device of `noisy`.
+
+    Returns
+    -------
+    float
+        From 0, leave the image alone, to 1.5; 1 if the network judges rightly. Good to 0.01 at
+        ten counts and more, below which the noise is no longer normal.
+
+    References
+    ----------
+    .. [1] C. Stein, Ann. Statist. 9, 1135 (1981).
+    .. [2] S. Ramani, T. Blu, M. Unser, IEEE Trans. Image Process. 17, 1540 (2008).
+    """
+    stabilised = stabilise(noisy, readout_std.view(-1, 1, 1, 1))
+    change = torch.randn(stabilised.shape, generator=rng, device=stabilised.device)
+    images = [scaling.apply(stabilised), scaling.apply(stabilised + _CHANGE * change)]
+    levels = scaling.level.expand(len(noisy)).repeat(2)
+    noise, moved = network(torch.cat(images), levels).chunk(2)
+    derivative = ((moved - noise) * change).mean() / _CHANGE
+    energy = noise.square().mean().clamp_min(1e-12)
+    return float((derivative / energy).clamp(0, 1.5))
+
+
 def estimate_electrons(
-    network: nn.Module, noisy: Tensor, readout_std: Tensor, scaling: Scaling
+    network: nn.Module,
+    noisy: Tensor,
+    readout_std: Tensor,
+    scaling: Scaling,
+    *,
+    share: float = 1.0,
 ) -> Tensor:
     """Estimate the expected electrons behind recorded ones.
 
@@ -70,6 +123,8 @@ def estimate_electrons(
         Readout noise in electrons.
     scaling : Scaling
         Of the images that `noisy` was cut from.
+    share : float
+        Part of the predicted noise to take off, see `noise_share`.
 
     Returns
     -------
@@ -79,4 +134,4 @@ def estimate_electrons(
     readout = readout_std.view(-1, 1, 1, 1)
     stabilised = stabilise(noisy, readout)
     noise = network(scaling.apply(stabilised), scaling.level)
-    return unstabilise(stabilised - noise, readout)
+    return unstabilise(stabilised - share * noise, readout)

@@ -68,7 +68,7 @@ class OptimiserConfig:
     learning_rate: float = 1e-3
     warmup: int = 500
     weight_decay: float = 1e-3
-    gradient_norm: float = 2.0
+    gradient_norm: float = 1.0
     average: float = 0.9995
 
     def __post_init__(self) -> None:
@@ -151,8 +151,8 @@ def load_config(path: Path) -> TrainConfig:
         raise ConfigError(f"{path}: {err}") from err
     data = dataclasses.replace(
         config.data,
-        train=tuple(str(path.parent / folder) for folder in config.data.train),
-        validation=tuple(str(path.parent / folder) for folder in config.data.validation),
+        train=tuple(str((path.parent / folder).resolve()) for folder in config.data.train),
+        validation=tuple(str((path.parent / folder).resolve()) for folder in config.data.validation),
     )
     return dataclasses.replace(config, data=data)
 

@@ -85,7 +85,9 @@ class Trainer:
         self.network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), weight_decay=config.optimiser.weight_decay
+            self.network.parameters(),
+            betas=(0.9, 0.99),  # 0.999 let one odd crop throw a run off for a hundred steps
+            weight_decay=config.optimiser.weight_decay,
         )
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,8 @@ def noise_unit_loss(estimate: Tensor, clean: Tensor, readout_std: Tensor) -> Ten
     -------
     Tensor, shape (B,)
     """
-    variance = clean + readout_std.view(-1, 1, 1, 1) ** 2
+    # A hundredth of an electron keeps crops of nothing but vacuum from dividing by zero.
+    variance = clean + readout_std.view(-1, 1, 1, 1) ** 2 + 0.01
     mean_variance = variance.mean(dim=(1, 2, 3), keepdim=True)
     error = (estimate - clean) ** 2
     # A tenth of the mean keeps black pixels, whose variance is zero, from taking over.
