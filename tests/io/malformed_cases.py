@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import tifffile
 
 from tests.io.builders import grey_tiff, mrc_bytes, npy_bytes, png_bytes, png_chunk
 
@@ -170,6 +171,8 @@ def tiff_contents() -> Iterator[tuple[str, bytes]]:
     yield "tiff with its tags past the end.tif", b"II*\0\xff\xff\xff\x7f" + bytes(100)
     yield "tiff with noise for tags.tif", b"II*\0\x08\0\0\0" + NOISE
     yield "bigtiff of noise.tif", b"II+\0\x08\0\0\0" + NOISE
+    yield "ome tiff of 10^8 planes.tif", _ome_tiff(planes=10**8)
+    yield "ome tiff of missing planes.tif", _ome_tiff(planes=3)
     yield "tiff of text.tif", b"MM\0*" + b"Dear diary, " * 20
 
 
@@ -205,6 +208,18 @@ def _flipped(content: bytes, position: int) -> bytes:
     changed = bytearray(content)
     changed[position] ^= 0xFF
     return bytes(changed)
+
+
+def _ome_tiff(planes: int) -> bytes:
+    """One page, whose OME header promises more."""
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image><Pixels ID="a" '
+        f'SizeX="64" SizeY="48" SizeZ="{planes}" SizeC="1" SizeT="1" Type="float" '
+        'DimensionOrder="XYCZT"><TiffData/></Pixels></Image></OME>'
+    )
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, RAMP, description=xml, metadata=None)
+    return stream.getvalue()
 
 
 def _npz() -> bytes:

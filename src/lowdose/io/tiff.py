@@ -50,9 +50,10 @@ def sniff(head: bytes, path: Path) -> bool:
 
 def read(path: Path, limits: Limits) -> Micrograph:
     """Read the image or stack of a TIFF file; see `formats.read`."""
-    check_directories(path)
+    pages = check_directories(path)
     # _multifile: OME-TIFF may name other files, which tifffile would open and read.
     with logs_as_warnings("tifffile"), tifffile.TiffFile(path, _multifile=False) as tiff:
+        check_planes(path, tiff, pages)
         series = _choose(path, tiff)
         check_claims(path, series, limits)
         notes = tiff_tags.notes(tiff)
@@ -105,8 +106,13 @@ TIFF = Format(
 # ---- before anything is allocated --------------------------------------------------------------
 
 
-def check_directories(path: Path) -> None:
+def check_directories(path: Path) -> int:
     """Follow the chain of image directories once; tifffile follows a long ring for ever.
+
+    Returns
+    -------
+    int
+        How many there are.
 
     Raises
     ------
@@ -135,6 +141,22 @@ def check_directories(path: Path) -> None:
         raise MalformedFileError(path, f"damaged: its {len(seen)} image directories form a ring.")
     if not seen:
         raise MalformedFileError(path, "a TIFF header without any image behind it.")
+    return len(seen)
+
+
+def check_planes(path: Path, tiff: tifffile.TiffFile, pages: int) -> None:
+    """Refuse an OME header of many more planes than pages: tifffile lists them all.
+
+    Raises
+    ------
+    MalformedFileError
+        If it promises over 10 000 planes that are not there.
+    """
+    planes = tiff_tags.ome_planes(tiff)
+    if planes > 10_000 + 4 * pages:  # colours share a page
+        raise MalformedFileError(
+            path, f"its OME header promises {planes} planes, and it holds {pages}. Copy it again."
+        )
 
 
 def check_claims(path: Path, series: tifffile.TiffPageSeries, limits: Limits) -> None:

@@ -56,6 +56,15 @@ def facts(tiff: _Tiff, series: _Series) -> dict[str, Any]:
     return found
 
 
+def ome_planes(tiff: _Tiff) -> int:
+    """Most planes that an image of the OME header promises; 0 without such a header."""
+    with contextlib.suppress(*_ABSENT):
+        images = ET.fromstring(tiff.ome_metadata).findall("{*}Image/{*}Pixels")
+        sizes = [pixels.attrib for pixels in images]
+        return max(math.prod(int(size.get(f"Size{axis}", 1)) for axis in "ZCT") for size in sizes)
+    return 0
+
+
 def notes(tiff: _Tiff) -> dict[str, Any]:
     """What lowdose itself wrote beside the pixels (see `tiff.write`), or nothing."""
     with contextlib.suppress(*_ABSENT):
