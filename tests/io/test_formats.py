@@ -14,7 +14,15 @@ from lowdose.errors import (
     OutputError,
     UnsupportedContentError,
 )
-from lowdose.io import FORMATS, Format, by_suffix, formats, identify, output_suffix
+from lowdose.io import (
+    FORMATS,
+    Format,
+    by_suffix,
+    check_output,
+    formats,
+    identify,
+    output_suffix,
+)
 from lowdose.micrograph import Micrograph, Source
 from tests.io.builders import mrc_bytes
 from tests.io.malformed_cases import GOOD_MRC, GOOD_PNG, GOOD_TIFF, good_npy, with_value
@@ -198,3 +206,13 @@ def test_a_library_s_warnings_become_one_of_ours(read_fake):
         read_fake(reader)
     assert len(caught) == 1
     assert str(caught[0].message).endswith("in.fake: the end is missing; the tag is odd.")
+
+
+def test_a_folder_that_may_not_be_written_to_is_found_out_before_the_work(tmp_path, monkeypatch):
+    # By the answer of the system, for root may write anywhere.
+    monkeypatch.setattr("os.access", lambda folder, mode: Path(folder) != tmp_path)
+    with pytest.raises(OutputError, match="may not be written to"):
+        check_output(tmp_path / "a.mrc")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "a.mrc").symlink_to(tmp_path / "open" / "a.mrc")
+    check_output(tmp_path / "a.mrc")

@@ -121,8 +121,8 @@ def check_output(path: Path | str, *, format: str | None = None) -> None:
     Raises
     ------
     OutputError
-        If no format writes such a name, or there is no such folder, or no file but something
-        else is there.
+        If no format writes such a name, or there is no such folder or none that may be written
+        to, or no file but something else is there.
     """
     path = Path(path)
     _writer(path, format)
@@ -133,6 +133,9 @@ def check_output(path: Path | str, *, format: str | None = None) -> None:
         raise OutputError(
             f"{path}: its folder does not exist or may not be entered. Create {path.parent} first."
         )
+    folder = os.path.dirname(os.path.realpath(path))  # where a link leads
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{path}: {folder} may not be written to. Choose another folder.")
 
 
 def identify(path: Path | str) -> Format:
