@@ -64,7 +64,8 @@ def test_the_unit_of_the_electrons_matters_only_with_the_noise():
     error = noisy - clean
     # Four times the electrons and twice the readout noise double the noise: so must the error.
     other = noise_unit_loss(4 * clean + 2 * error, 4 * clean, torch.full((3,), 8.0))
-    torch.testing.assert_close(one, other)
+    # To the hundredth of an electron that the variance is kept above.
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=0)
 
 
 def test_a_crop_of_vacuum_has_a_finite_loss_and_gradient():

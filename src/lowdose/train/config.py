@@ -149,11 +149,11 @@ def load_config(path: Path) -> TrainConfig:
         config = parse_config(table)
     except ConfigError as err:
         raise ConfigError(f"{path}: {err}") from err
-    data = dataclasses.replace(
-        config.data,
-        train=tuple(str((path.parent / folder).resolve()) for folder in config.data.train),
-        validation=tuple(str((path.parent / folder).resolve()) for folder in config.data.validation),
+    train, validation = (
+        tuple(str((path.parent / folder).resolve()) for folder in folders)
+        for folders in (config.data.train, config.data.validation)
     )
+    data = dataclasses.replace(config.data, train=train, validation=validation)
     return dataclasses.replace(config, data=data)
 
 
