@@ -1,10 +1,13 @@
+import gzip
 from collections import Counter
 
 import numpy as np
 import pytest
 
+import lowdose
 from lowdose.data.truths import Truth, TruthSet, draw_truths, load_truths
 from lowdose.errors import ConfigError, InputError
+from lowdose.micrograph import Micrograph
 
 
 def truth(group, index=0):
@@ -46,6 +49,15 @@ def test_files_are_found_below_a_folder_in_order_and_grouped_by_specimen(tmp_pat
     assert [each.name for each in truths] == ["b__1.npy", "b__2.npy", "single.npy"]
     assert [each.group for each in truths] == ["b", "b", str(tmp_path / "deep")]
     assert [path.name for path in told] == ["b__1.npy", "b__2.npy", "single.npy"]
+
+
+def test_packed_files_are_found_and_hidden_ones_are_not(tmp_path):
+    lowdose.write(tmp_path / "a.mrc", Micrograph(image().astype(np.float32)))
+    content = (tmp_path / "a.mrc").read_bytes()
+    (tmp_path / "b.mrc.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "._a.mrc").write_bytes(b"what another system leaves behind")
+    (tmp_path / "folder.mrc").mkdir()
+    assert [each.name for each in load_truths([tmp_path])] == ["a.mrc", "b.mrc.gz"]
 
 
 def test_pixels_are_kept_in_the_type_of_the_file_with_their_extremes(tmp_path):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lowdose.data.simulate import KINDS, simulate_truth
 from lowdose.errors import ConfigError, InputError
-from lowdose.io import FORMATS, read
+from lowdose.io import by_suffix, read
 
 # Files that hold several crops of one specimen are named SPECIMEN__NUMBER.suffix.
 _GROUP = re.compile(r"(.+)__\d+")
@@ -156,7 +156,6 @@ def _load(path: Path, least_side: int, progress: Callable[[Path], None]) -> Iter
 
 
 def _files(folders: Iterable[Path | str]) -> list[Path]:
-    suffixes = {suffix for format_ in FORMATS for suffix in format_.suffixes}
     files: list[Path] = []
     for folder in map(Path, folders):
         if folder.is_file():
@@ -164,7 +163,7 @@ def _files(folders: Iterable[Path | str]) -> list[Path]:
             continue
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder of micrographs")
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes)
+        found = sorted(p for p in folder.rglob("[!.]*") if by_suffix(p) and p.is_file())
         if not found:
             raise ConfigError(f"{folder}: holds no file with a suffix of a micrograph")
         files += found
