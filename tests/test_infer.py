@@ -293,3 +293,9 @@ def test_a_network_that_takes_texture_for_noise_is_held_back_at_high_dose(tiny):
     noisy = rng.poisson(truth).astype(np.float32)
     result = tiny()(Micrograph(noisy), noise=COUNTS).micrograph.pixels
     assert np.square(result - truth).mean() <= 1.02 * np.square(noisy - truth).mean()
+
+
+@pytest.mark.parametrize("what", [np.ones((8, 8)), "scan.mrc"])
+def test_a_bare_array_or_path_is_refused_with_what_to_pass(what, tiny):
+    with pytest.raises(TypeError, match=r"lowdose\.Micrograph\(pixels\)"):
+        tiny()(what)

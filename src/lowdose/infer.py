@@ -137,7 +137,19 @@ class Denoiser:
         -------
         Denoised
             The pixels are in a temporary file of their own where memory is short.
+
+        Raises
+        ------
+        NoiseModelError
+            If the pixels are not finite, so that no noise can be estimated.
+        TypeError
+            If it is given a bare array or a path.
         """
+        if not isinstance(micrograph, Micrograph):
+            raise TypeError(
+                f"a {type(micrograph).__name__} is no Micrograph; expected lowdose.read(path), or "
+                "lowdose.Micrograph(pixels) around an array"
+            )
         noise = noise or estimate_noise(micrograph.pixels)
         result = _allocate(micrograph.shape)
         total, done = micrograph.pixels.size, 0
