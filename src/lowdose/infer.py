@@ -28,9 +28,10 @@ Progress = Callable[[int, int], None]
 
 # Working memory of a pass of the network per pixel of its window, measured with /usr/bin/time.
 _BYTES_PER_PIXEL = {torch.bfloat16: 130, torch.float32: 260}
-# A larger tile gains nothing: its halo is a small part of it by then.
-_LARGEST_TILE = 2048
-_SMALLEST_TILE = 256
+# Between these, memory decides: larger tiles gain nothing, smaller ones are mostly halo.
+_TILES = 256, 2048
+# Tiles that a user may ask for are at least this large; smaller ones would take minutes.
+_SMALLEST_TILE = 64
 # Images whose range is above this many noise deviations, some 400 counts, hold texture as faint
 # as their noise: there the share of noise in what the network takes off is measured, on windows
 # of this side.
@@ -96,7 +97,7 @@ class Denoiser:
     WeightsError
         If the weights are missing, altered or unfit.
     ConfigError
-        If there is no such device, or the tile side is below 16.
+        If there is no such device, or the tile side is below 64.
     """
 
     def __init__(
@@ -107,8 +108,8 @@ class Denoiser:
         precision: Precision = "auto",
         tile: int | None = None,
     ) -> None:
-        if tile is not None and tile < 16:
-            raise ConfigError(f"tile side is {tile} px; expected at least 16")
+        if tile is not None and tile < _SMALLEST_TILE:
+            raise ConfigError(f"tile side is {tile} px; expected at least {_SMALLEST_TILE}")
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         self.tile = tile
@@ -184,7 +185,8 @@ class Denoiser:
             self._network, noisy, frame.readout, frame.scaling, share=frame.share
         )[0, 0]
         if noise.readout_std == 0 and noise.gain_std == 0:
-            electrons.clamp_(min=0)  # a mean of counts is never negative
+            # A mean of counts is never negative, unless the offset given says that pixels are.
+            electrons = torch.maximum(electrons, noisy[0, 0].clamp(max=0))
         return noise.to_pixels(electrons[tile.core_in_window].cpu().numpy())
 
     @torch.inference_mode()
@@ -212,7 +214,7 @@ class Denoiser:
         # Half of what is free: other programs want to live as well.
         pixels = 0.5 * free_memory(self.device) / _BYTES_PER_PIXEL[self.dtype]
         core = int(pixels**0.5) - 2 * cast(TiledNetwork, self._network).reach
-        return min(_LARGEST_TILE, max(_SMALLEST_TILE, core))
+        return min(max(core, _TILES[0]), _TILES[1])
 
 
 def denoise(
