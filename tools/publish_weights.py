@@ -26,6 +26,7 @@ LIMITS = (
     "images and cryo-EM particles were mostly simulated.",
     "Below about 5 electrons per pixel fine detail in the result is a likely guess, not a "
     "measurement.",
+    "A databar burnt into the image is denoised with it: crop it first.",
     "Not for quantification of single pixels: the result is a conditional mean and smooth by "
     "nature.",
 )

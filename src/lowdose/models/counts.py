@@ -14,6 +14,8 @@ from lowdose.physics.transform import stabilise, unstabilise
 FURTHEST = 2.0
 # The span is at least this many noise deviations, so a flat image is not blown up.
 LEAST_SPAN = 4.0
+# No pixel is ever moved by more than this many noise deviations.
+MOST_DEVIATIONS = 6.0
 # Size of the random change that measures a derivative, in noise deviations.
 _CHANGE = 0.2
 
@@ -134,4 +136,5 @@ def estimate_electrons(
     readout = readout_std.view(-1, 1, 1, 1)
     stabilised = stabilise(noisy, readout)
     noise = network(scaling.apply(stabilised), scaling.level)
-    return unstabilise(stabilised - share * noise, readout)
+    change = (share * noise).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
+    return unstabilise(stabilised - change, readout)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-# The network never moves a pixel by more than this many noise deviations.
-MOST_DEVIATIONS = 6.0
+from lowdose.models.counts import MOST_DEVIATIONS
+
 # Noise below bf16's resolution of the image cannot be seen, so what is said of it must fade.
 FADE_LEVEL = 2.0**-7
 
