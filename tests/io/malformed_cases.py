@@ -173,6 +173,8 @@ def tiff_contents() -> Iterator[tuple[str, bytes]]:
     yield "bigtiff of noise.tif", b"II+\0\x08\0\0\0" + NOISE
     yield "ome tiff of 10^8 planes.tif", _ome_tiff(planes=10**8)
     yield "ome tiff of missing planes.tif", _ome_tiff(planes=3)
+    for name, tags in {"empty": (), "nearly empty": (256, 257)}.items():
+        yield f"tiff of 300000 {name} directories.tif", _tiff_of_directories(300_000, tags)
     yield "tiff of text.tif", b"MM\0*" + b"Dear diary, " * 20
 
 
@@ -220,6 +222,16 @@ def _ome_tiff(planes: int) -> bytes:
     stream = io.BytesIO()
     tifffile.imwrite(stream, RAMP, description=xml, metadata=None)
     return stream.getvalue()
+
+
+def _tiff_of_directories(number: int, tags: tuple[int, ...]) -> bytes:
+    """A chain of directories that hold these tags alone, each of value 1."""
+    entries = np.array([(tag, 4, 1, 1) for tag in tags], "<u2, <u2, <u4, <u4")
+    fields = [("count", "<u2"), ("entries", entries.dtype, len(tags)), ("link", "<u4")]
+    chain = np.zeros(number, fields)
+    chain["count"], chain["entries"] = len(tags), entries
+    chain["link"][:-1] = 8 + chain.itemsize * np.arange(1, number)
+    return b"II*\0\x08\0\0\0" + chain.tobytes()
 
 
 def _npz() -> bytes:

@@ -87,6 +87,20 @@ def test_plain_pixels_come_in_native_order(tmp_path, dtype, byteorder, bigtiff):
     np.testing.assert_array_equal(found, ramp(5, 7, dtype=dtype))
 
 
+def test_a_stack_of_many_small_pages_opens(tmp_path):
+    count = 5000
+    size = len(plain_ifd(1, 1, offset=8, length=1))
+    chain = b"".join(
+        plain_ifd(2, 1, offset=8 + count * size + 2 * page, length=2,
+                  link=8 + (page + 1) * size if page < count - 1 else 0)
+        for page in range(count)
+    )  # fmt: skip
+    path = write_bytes(tmp_path / "a.tif", chain, np.arange(count, dtype=">u2").tobytes())
+    pixels = read(path).pixels
+    assert pixels.shape == (count, 1, 2)
+    assert pixels[4999].tolist() == [[4999 >> 8, 4999 & 255]]
+
+
 def test_plain_pixels_are_a_read_only_map(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", ramp(3, 5, 7), photometric="minisblack")
     pixels = read(tmp_path / "a.tif").pixels

@@ -41,6 +41,9 @@ _FRAME_AXES = {"T": "t", "Z": "z", "C": "channel"}  # tifffile's letter: our nam
 _OME_DTYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 _OME_UNITS = {"m": "m", "mm": "mm", "um": "µm", "nm": "nm", "Å": "Å", "pm": "pm"}
 _COLOURS = (2, 5, 6, 8, 32803)  # photometric: RGB, CMYK, YCbCr, CIELab, Bayer mosaic
+_MOST_TAGS = 64  # of a directory that are looked at for those below; tags are sorted
+# Tags of which every image has one each: its width, its height, and where its pixels are.
+_NEEDED_TAGS = ({256}, {257}, {273, 324, 513})
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -117,7 +120,8 @@ def check_directories(path: Path) -> int:
     Raises
     ------
     MalformedFileError
-        If it leads out of the file, or back to where it was.
+        If it leads out of the file, back to where it was, or to a directory of no image:
+        tifffile spends seconds on thousands of them.
     """
     seen: set[int] = set()
     with open(path, "rb") as file:
@@ -131,7 +135,12 @@ def check_directories(path: Path) -> int:
                 seen.add(offset)
                 file.seek(offset)
                 (count,) = _unpack(file, order + count_format)
-                file.seek(count * entry, os.SEEK_CUR)
+                entries = file.read(min(count, _MOST_TAGS) * entry)
+                tags = {tag for (tag,) in struct.iter_unpack(f"{order}H{entry - 2}x", entries)}
+                if not all(tags & needed for needed in _NEEDED_TAGS):
+                    problem = f"damaged: image directory {len(seen) - 1} describes no image."
+                    raise MalformedFileError(path, f"{problem} Copy it again from the source.")
+                file.seek(count * entry - len(entries), os.SEEK_CUR)
                 (offset,) = _unpack(file, order + link)
         except (struct.error, OSError, OverflowError) as err:
             raise MalformedFileError(
