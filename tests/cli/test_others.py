@@ -29,6 +29,13 @@ def test_info_keeps_long_names_apart_from_their_values(call, tmp_path):
     assert "  format         tiff" in lines
 
 
+def test_info_shows_the_labels_of_an_mrc_file(call, noisy):
+    micrograph = lowdose.read(noisy)
+    lowdose.write(noisy, micrograph.with_pixels(micrograph.pixels, "cut out", "filtered"))
+    lines = [line.split(maxsplit=1) for line in call("info", noisy).stdout.splitlines()]
+    assert [value for key, value in lines[1:] if key == "history"] == ["cut out", "filtered"]
+
+
 def test_info_as_json_has_the_dose(call, noisy):
     (facts,) = json.loads(call("info", noisy, "--json").stdout)
     pixels = lowdose.read(noisy).pixels

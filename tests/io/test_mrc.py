@@ -207,6 +207,19 @@ def test_the_newest_ten_labels_stay_ascii_and_fit(placed, tmp_path):
         assert independent.get_labels() == ["old", *notes, "0.5 A per pixel", "x" * 80]
 
 
+def test_labels_are_the_history_and_written_once(placed, tmp_path):
+    labels = {"label0": b"first".ljust(80), "label9": b"of \xb5m", "nlabl": 1}
+    read = lowdose.io.read(placed(mrc_bytes(RAMP.astype("f4"), **labels)))
+    assert read.history == ("first", "of µm")
+    path = tmp_path / "out.mrc"
+    for step in ("once", "twice"):
+        lowdose.io.write(path, read.with_pixels(read.pixels + 1, step))
+        read = lowdose.io.read(path)
+    assert read.history == ("first", "of µm", "once", "twice")
+    lowdose.io.write(tmp_path / "out.tif", read)
+    assert lowdose.io.read(tmp_path / "out.tif").history == read.history
+
+
 def test_pixel_size_in_nanometres_becomes_angstroms(tmp_path):
     lowdose.io.write(tmp_path / "out.mrc", Micrograph(RAMP[0].astype("f4"), IN_NM))
     with mrcfile.open(tmp_path / "out.mrc") as independent:

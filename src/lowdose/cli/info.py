@@ -59,6 +59,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("frames", str(facts["frames"]) if facts["frames"] > 1 else ""),
         ("pixel size", f"{size[0]:.5g} x {size[1]:.5g} nm" if size else "unknown"),
         *((key, str(value)) for key, value in facts["metadata"].items()),
+        *(("history", note) for note in facts["history"]),
         ("values", values),
         ("gain", f"{noise['gain']:.4g}{spread} per electron" if noise["gain"] else ""),
         ("offset", f"{noise['offset']:.4g}" if noise["offset"] else ""),

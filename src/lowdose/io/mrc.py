@@ -115,6 +115,7 @@ def _read(path: Path, limits: Limits) -> Micrograph:
         _axes(header, pixel_size)[-pixels.ndim :],
         facts,
         Source(path, MRC.name, pixels.dtype, kept),
+        _labels(header),
     )
 
 
@@ -332,9 +333,17 @@ def _fill_cell(header: NDArray[Any], micrograph: Micrograph) -> None:
             header["cella"][name] = 0
 
 
+def _labels(header: NDArray[Any]) -> tuple[str, ...]:
+    """Labels that are not blank, wherever they stand: programs count them differently."""
+    texts = (label.decode("latin-1") for label in header["label"].tolist())
+    return tuple(" ".join(text.split()) for text in texts if text.strip())
+
+
 def _fill_labels(header: NDArray[Any], history: tuple[str, ...]) -> None:
-    """Add `history` to the labels, oldest first; when all ten are full the oldest go."""
-    notes = [" ".join(note.translate(_ASCII).split()) for note in history]
+    """Add what is new in `history` to the labels; when all ten are full the oldest go."""
+    known = _labels(header)
+    new = history[len(known) :] if history[: len(known)] == known else history
+    notes = [" ".join(note.translate(_ASCII).split()) for note in new]
     labels = [*header["label"].tolist(), *(note.encode("ascii", "replace") for note in notes)]
     used = [label[:80] for label in labels if label.strip()][-10:]
     header["label"] = used + [b""] * (10 - len(used))
