@@ -32,11 +32,9 @@ _BYTES_PER_PIXEL = {torch.bfloat16: 130, torch.float32: 260}
 _TILES = 256, 2048
 # Tiles that a user may ask for are at least this large; smaller ones would take minutes.
 _SMALLEST_TILE = 64
-# Images whose range is above this many noise deviations, some 400 counts, hold texture as faint
-# as their noise: there the share of noise in what the network takes off is measured, on windows
-# of this side.
-_FAINT_SPAN = 40.0
-_PROBE = 128
+# The share of noise in what the network takes off is measured on windows of this side, of which
+# smaller images hold too few pixels to tell.
+_PROBE = 96
 # Pixels of an image from which its scaling is taken.
 _SAMPLE = 1 << 16
 
@@ -196,17 +194,18 @@ class Denoiser:
         skip = max(1, round((source.size / _SAMPLE) ** 0.5))
         sample = torch.from_numpy(noise.to_electrons(source[::skip, ::skip])).to(self.device)
         scaling = fit_scaling(sample[None], readout)
-        if scaling.span.item() < _FAINT_SPAN:
-            return _Frame(noise, readout, scaling, 1.0)
-        windows = [noise.to_electrons(view(source, each)) for each in _probes(source.shape)]
+        share = self._share(source, noise, readout, scaling)
+        return _Frame(noise, readout, scaling, share)
+
+    def _share(
+        self, source: NDArray[Any], noise: NoiseModel, readout: Tensor, scaling: Scaling
+    ) -> float:
+        if min(source.shape) < _PROBE:
+            return 1.0
+        windows = [noise.to_electrons(source[window]) for window in _probes(source.shape)]
         noisy = torch.from_numpy(np.stack(windows))[:, None].to(self.device)
         rng = torch.Generator(self.device).manual_seed(0)
-        return _Frame(
-            noise,
-            readout,
-            scaling,
-            noise_share(self._network, noisy, readout, scaling, rng=rng),
-        )
+        return noise_share(self._network, noisy, readout, scaling, rng=rng)
 
     def _tile_side(self) -> int:
         if self.tile:
@@ -309,14 +308,17 @@ def _prepared(
 
 
 def _probes(shape: tuple[int, ...]) -> list[Window]:
-    """Equal windows, 2 x 2 to 4 x 4 of them, in the middles of equal parts of an image."""
-    per_side = min(4, max(2, min(shape) // 512))
-    side = min(_PROBE, -(-min(shape) // 32) * 32)
-    starts = [
-        [max(0, (2 * n + 1) * length // (2 * per_side) - side // 2) for n in range(per_side)]
-        for length in shape
-    ]
-    return [(slice(y, y + side), slice(x, x + side)) for y in starts[0] for x in starts[1]]
+    """Equal windows, 2 x 2 to 4 x 4 of them, evenly spread over an image."""
+    parts = min(4, max(2, min(shape) // 512))
+    rows, columns = (_middles(length, parts) for length in shape)
+    return [(row, column) for row in rows for column in columns]
+
+
+def _middles(length: int, parts: int) -> list[slice]:
+    """Windows around the middles of equal parts of a length, moved inside it."""
+    starts = ((2 * n + 1) * length // (2 * parts) - _PROBE // 2 for n in range(parts))
+    inside = (min(max(start, 0), length - _PROBE) for start in starts)
+    return [slice(start, start + _PROBE) for start in inside]
 
 
 def _frames(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

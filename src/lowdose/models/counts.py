@@ -87,8 +87,8 @@ def noise_share(
     Returns
     -------
     float
-        From 0, leave the image alone, to 1.5; 1 if the network judges rightly. Good to 0.01 at
-        ten counts and more, below which the noise is no longer normal.
+        From 0, leave the image alone, to 1.5; 1 if the network judges rightly. At most 1 below
+        twenty electrons, where the noise is too far from normal to ask for more.
 
     References
     ----------
@@ -102,7 +102,8 @@ def noise_share(
     noise, moved = network(torch.cat(images), levels).chunk(2)
     derivative = ((moved - noise) * change).mean() / _CHANGE
     energy = noise.square().mean().clamp_min(1e-12)
-    return float((derivative / energy).clamp(0, 1.5))
+    most = 1.5 if noisy.mean() > 20 else 1.0
+    return float((derivative / energy).clamp(0, most))
 
 
 def estimate_electrons(
