@@ -98,6 +98,23 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_writer_of_the_same_file_left_goes_after_an_hour(tmp_path):
+    ages = {
+        ".a[1].mrc.0123abcd.part": 3700,
+        ".a[1].mrc.0123abce.part": 3500,  # perhaps still being written
+        ".a1.mrc.0123abcd.part": 3700,
+        ".a[1].mrc.json.0123abcd.part": 3700,
+        ".a[1].mrc.mine.part": 3700,
+    }
+    for name, age in ages.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with whole_file(tmp_path / "a[1].mrc") as temporary:
+        temporary.write_text("new")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"a[1].mrc", *ages} - {".a[1].mrc.0123abcd.part"}
+
+
 def test_the_temporary_file_is_hidden_and_has_no_image_suffix(tmp_path):
     with whole_file(tmp_path / "out.mrc") as temporary:
         temporary.write_text("new")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from lowdose.errors import LimitError, MalformedFileError, OutputError, UnsupportedContentError
 from lowdose.micrograph import is_usable
+
+# A temporary file that nobody has written to for so long is a dead writer's.
+_STALE_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; put it in place on success, leave nothing otherwise.
 
     The file is flushed to disk before it takes its name, so a crash or ``kill -9`` at any
-    moment leaves either the old file or the new one.
+    moment leaves either the old file or the new one. The temporary file that a ``kill -9`` left
+    behind goes when the same file is written again, an hour or more later.
 
     Raises
     ------
@@ -171,6 +177,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         If the folder cannot be written to or the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    _remove_stale(path)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -184,6 +191,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove temporary files of `path` that a killed writer left, and nobody's who still writes."""
+    part = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if part.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _STALE_S:
+                os.unlink(entry)
 
 
 def _sync_folder(folder: Path) -> None:
