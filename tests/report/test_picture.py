@@ -17,8 +17,11 @@ def test_panels_share_the_contrast_of_the_last_one():
     assert reference.max() == 255
 
 
-def test_a_constant_reference_can_be_drawn():
-    draw_rows([Row("flat", [Panel(RAMP * 0, "nothing")])])
+def test_a_constant_reference_is_black_and_what_is_brighter_white():
+    page = np.asarray(draw_rows([Row("flat", [Panel(RAMP * 0 + 8, ""), Panel(RAMP * 0 + 7, "")])]))
+    rows = page[34 : 34 + 64]
+    assert (rows[:, 12 : 12 + 64] == 255).all()
+    assert (rows[:, 88 : 88 + 64] == 0).all()
 
 
 def test_rows_lie_below_each_other_with_legible_text(tmp_path):
