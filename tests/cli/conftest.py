@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,7 +34,13 @@ def spawn() -> Callable:
         target = ["-c", code] if code else ["-m", "lowdose"]
         command = [sys.executable, *target, *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, **(pipes | keywords))
+        # Of a pytest started with `&` a child would inherit that SIGINT is ignored; what is
+        # caught here is the default there.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(command, **(pipes | keywords))
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return start
 

@@ -168,6 +168,15 @@ def test_kill_leaves_the_old_output_or_the_new_one(delay, spawn, denoise, tiny_w
     assert found == old or b"gain 1" in found[:1024]
 
 
+@pytest.fixture
+def _in_the_background():
+    """As a shell starts a command that ends in &."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_in_the_background")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_batch_leaves_nothing_behind(name, spawn, tiny_weights, tmp_path):
     source = tmp_path / "big.mrc"
