@@ -11,6 +11,7 @@ from lowdose.data.simulate.fields import (
     near,
     smooth_field,
     spots,
+    wobbly,
 )
 from lowdose.data.simulate.lattice import Crystal, Dislocations, sites
 from lowdose.errors import ConfigError
@@ -143,3 +144,13 @@ def test_window_is_cut_at_the_frame():
     outside, y, _ = near((20, 30), (-50, 10), 3)
     assert outside[0] == slice(0, 0)
     assert y.shape == (0, 1)
+
+
+def test_a_wobbly_outline_closes_and_is_as_rough_as_said():
+    angle = np.linspace(-np.pi, np.pi, 361)
+    rng = np.random.default_rng(0)
+    assert (wobbly(angle, rng, 0.0, (2, 3)) == 1).all()
+    outlines = np.array([wobbly(angle, rng, 0.2, (2, 4)) for _ in range(4000)])
+    np.testing.assert_allclose(outlines[:, 0], outlines[:, -1])
+    # A cosine of any phase has half the variance of its height.
+    assert outlines.var() == pytest.approx((0.1**2 + 0.05**2) / 2, rel=0.1)

@@ -17,6 +17,7 @@ import numpy as np
 from lowdose.data.simulate.fields import (
     Image,
     Rng,
+    Shape,
     cells,
     coordinates,
     fractal_field,
@@ -28,8 +29,6 @@ from lowdose.data.simulate.fields import (
     turned,
     warped,
 )
-
-Shape = tuple[int, int]
 
 
 def draw(shape: Shape, rng: Rng) -> Image:

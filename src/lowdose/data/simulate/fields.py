@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Image: TypeAlias = NDArray[Any]
 Rng: TypeAlias = np.random.Generator
+Shape: TypeAlias = tuple[int, int]
 T = TypeVar("T")
 
 
@@ -30,7 +31,7 @@ def log_uniform(rng: Rng, low: float, high: float) -> float:
     return float(low * (high / low) ** rng.random())
 
 
-def coordinates(shape: tuple[int, int]) -> tuple[Image, Image]:
+def coordinates(shape: Shape) -> tuple[Image, Image]:
     """Row and column number of every pixel, each of shape (H, W)."""
     y, x = np.indices(shape, dtype=np.float32)
     return y, x
@@ -42,7 +43,18 @@ def turned(y: Image, x: Image, angle: float) -> tuple[Image, Image]:
     return c * y - s * x, s * y + c * x
 
 
-def frequencies(shape: tuple[int, int]) -> tuple[Image, Image]:
+def wobbly(angle: Image, rng: Rng, roughness: float, waves: Sequence[int]) -> Image:
+    """Radius at each angle of an outline about a circle of radius 1, with so many `waves` round it.
+
+    `roughness` is the standard deviation of one wave, times their number.
+    """
+    radius = np.ones_like(angle)
+    for k in waves:
+        radius += roughness * rng.normal() / k * np.cos(k * angle + rng.uniform(0, 6))
+    return radius
+
+
+def frequencies(shape: Shape) -> tuple[Image, Image]:
     """Frequencies (ky, kx) of `numpy.fft.rfft2`, in cycles per pixel, shapes (H, 1) and (1, K)."""
     ky = np.fft.fftfreq(shape[0]).astype(np.float32)[:, None]
     return ky, np.fft.rfftfreq(shape[1]).astype(np.float32)[None, :]
@@ -78,9 +90,7 @@ def rescaled(image: Image) -> Image:
     return (image - low) / max(high - low, 1e-12)
 
 
-def smooth_field(
-    shape: tuple[int, int], rng: Rng, scale_px: float, *, stretch: float = 1.0
-) -> Image:
+def smooth_field(shape: Shape, rng: Rng, scale_px: float, *, stretch: float = 1.0) -> Image:
     """Soft random hills about `scale_px` apart, `stretch` times that in x; mean 0, deviation 1."""
     ky, kx = frequencies(shape)
     widest = max(shape) / 3  # a wider one would leave nothing in the frame
@@ -89,7 +99,7 @@ def smooth_field(
     return standardised(filtered(rng.standard_normal(shape, dtype=np.float32), transfer))
 
 
-def banded_field(shape: tuple[int, int], rng: Rng, period_px: float, spread: float) -> Image:
+def banded_field(shape: Shape, rng: Rng, period_px: float, spread: float) -> Image:
     """Random field of one period, give or take `spread` times itself; mean 0, deviation 1."""
     ky, kx = frequencies(shape)
     off = (np.hypot(ky, kx) * period_px - 1) / spread
@@ -97,9 +107,7 @@ def banded_field(shape: tuple[int, int], rng: Rng, period_px: float, spread: flo
     return standardised(filtered(noise, np.exp(-0.5 * off**2)))
 
 
-def fractal_field(
-    shape: tuple[int, int], rng: Rng, exponent: float, *, stretch: float = 1.0
-) -> Image:
+def fractal_field(shape: Shape, rng: Rng, exponent: float, *, stretch: float = 1.0) -> Image:
     """Random field whose power falls as frequency to the -`exponent`, drawn out along x.
 
     Mean 0, deviation 1.
@@ -111,9 +119,7 @@ def fractal_field(
     return standardised(filtered(noise, squared ** (-exponent / 4)))
 
 
-def warped(
-    shape: tuple[int, int], rng: Rng, scale_px: float, shift_px: float
-) -> tuple[Image, Image]:
+def warped(shape: Shape, rng: Rng, scale_px: float, shift_px: float) -> tuple[Image, Image]:
     """Pixel coordinates displaced by smooth fields of deviation `shift_px`."""
     y, x = coordinates(shape)
     y += shift_px * smooth_field(shape, rng, scale_px)
@@ -190,7 +196,7 @@ def cells(y: Image, x: Image, spacing_px: float, rng: Rng) -> Cells:
 
 
 def near(
-    shape: tuple[int, int], centre: ArrayLike, reach_px: float
+    shape: Shape, centre: ArrayLike, reach_px: float
 ) -> tuple[tuple[slice, slice], Image, Image]:
     """The window of a frame around a point, to draw something small without touching the rest.
 
@@ -211,7 +217,7 @@ def near(
 
 
 def spots(
-    shape: tuple[int, int],
+    shape: Shape,
     centres: Image,
     heights: ArrayLike,
     sigma_px: float | tuple[float, float],
@@ -253,7 +259,7 @@ def spots(
     return total.astype(np.float32)
 
 
-def strand(shape: tuple[int, int], rng: Rng, direction: float) -> Image:
+def strand(shape: Shape, rng: Rng, direction: float) -> Image:
     """Signed distance in pixels to a gently curved line through the frame."""
     y, x = coordinates(shape)
     y, x = turned(y - rng.uniform(0, shape[0]), x - rng.uniform(0, shape[1]), direction)

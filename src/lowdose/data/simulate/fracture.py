@@ -11,6 +11,7 @@ import numpy as np
 from lowdose.data.simulate.fields import (
     Image,
     Rng,
+    Shape,
     cells,
     coordinates,
     fractal_field,
@@ -25,9 +26,8 @@ from lowdose.data.simulate.fields import (
     strand,
     turned,
     warped,
+    wobbly,
 )
-
-Shape = tuple[int, int]
 
 
 def draw(shape: Shape, rng: Rng) -> Image:
@@ -178,10 +178,7 @@ class Gloss:
 
     def ball(self, y: Image, x: Image, size: float, rng: Rng) -> tuple[Image, Image]:
         """Distance from the middle (1 on the outline) and brightness of one ball."""
-        angle = np.arctan2(y, x)
-        outline = np.ones_like(angle)
-        for k in (2, 3, 5, 8):
-            outline += self.lumpy * rng.normal() / k * np.cos(k * angle + rng.uniform(0, 6))
+        outline = wobbly(np.arctan2(y, x), rng, self.lumpy, (2, 3, 5, 8))
         out = np.hypot(y, x) / (size * np.maximum(outline, 0.3))
         rise = np.sqrt(np.maximum(1 - out**2, 0))
         bright = self.base + self.edge * (1 - rise) ** self.sharpness + self.side * y / size

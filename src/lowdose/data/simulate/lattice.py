@@ -12,6 +12,7 @@ import numpy as np
 from lowdose.data.simulate.fields import (
     Image,
     Rng,
+    Shape,
     banded_field,
     cells,
     fractal_field,
@@ -26,7 +27,6 @@ from lowdose.data.simulate.fields import (
     warped,
 )
 
-Shape = tuple[int, int]
 _NEAREST = np.array([(1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2), (2, 1), (1, 2)])
 
 

@@ -13,6 +13,7 @@ from lowdose.data.simulate.fields import (
     Cells,
     Image,
     Rng,
+    Shape,
     cells,
     coordinates,
     fractal_field,
@@ -23,9 +24,8 @@ from lowdose.data.simulate.fields import (
     smooth_field,
     spots,
     turned,
+    wobbly,
 )
-
-Shape = tuple[int, int]
 
 
 def draw(shape: Shape, rng: Rng) -> Image:
@@ -131,10 +131,7 @@ def body(y: Image, x: Image, radius: float, rng: Rng, *, aspect: float, width: f
     """A wobbly ellipse of long half-axis `radius`."""
     y, x = turned(y, x, rng.uniform(0, np.pi))
     y = y + radius * rng.normal(0, 0.25) * (x / radius) ** 2  # bent like a bean
-    angle = np.arctan2(y * aspect, x)
-    outline = np.ones_like(angle)
-    for k in (2, 3, 4, 5):
-        outline += rng.normal(0, 0.12) / k * np.cos(k * angle + rng.uniform(0, 6))
+    outline = wobbly(np.arctan2(y * aspect, x), rng, 0.12, (2, 3, 4, 5))
     depth = (outline - np.hypot(y * aspect, x) / radius) * radius / aspect
     return Body(depth, y, x, width)
 

@@ -9,6 +9,7 @@ import numpy as np
 from lowdose.data.simulate.fields import (
     Image,
     Rng,
+    Shape,
     coordinates,
     filtered,
     fractal_field,
@@ -23,8 +24,6 @@ from lowdose.data.simulate.fields import (
     strand,
     turned,
 )
-
-Shape = tuple[int, int]
 
 
 def draw(shape: Shape, rng: Rng) -> Image:
