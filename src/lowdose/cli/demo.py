@@ -19,7 +19,7 @@ def demo(
     model: opt.Model = "everyday",
     dose: Annotated[float, typer.Option(help="Mean electrons a pixel.")] = 10.0,
     size: opt.Size = 384,
-    seed: opt.Seed = 0,
+    seed: opt.Seed = 6,
     device: opt.Device = "auto",
 ) -> None:
     """Draw specimens, add noise, denoise them and compare with the truth.
