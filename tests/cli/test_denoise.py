@@ -63,6 +63,17 @@ def test_a_failure_among_several_exits_with_4(denoise, noisy):
     assert result.stderr.startswith(f"lowdose: {noisy.with_name('bad.mrc')}: ")
 
 
+@pytest.mark.parametrize("bad", ["a.mrc", "z.mrc"])
+def test_when_all_fail_an_input_at_fault_decides_whatever_the_order(bad, denoise, noisy, tmp_path):
+    path = tmp_path / bad
+    path.write_bytes(mrc_bytes(np.zeros((4, 4), "f4"))[:900])
+    noisy.with_name("noisy_denoised.mrc").touch()  # by somebody else
+    result = denoise(*sorted([path, noisy]))
+    assert result.exit_code == 3
+    assert result.stdout == "0 denoised, 0 skipped, 2 failed\n"
+    assert denoise(noisy).exit_code == 5
+
+
 def test_a_repeated_batch_says_what_it_skips(denoise, noisy):
     lowdose.write(noisy.with_name("other.mrc"), lowdose.read(noisy))
     denoise(noisy.parent)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lowdose.cli import options as opt
-from lowdose.cli.exits import SOME_FAILED, complain, exit_code, note
+from lowdose.cli.exits import SOME_FAILED, common_exit_code, complain, note
 from lowdose.cli.progress import Bar
 
 if TYPE_CHECKING:
@@ -138,4 +138,4 @@ def _conclude(outcomes: list[Outcome], *, is_quiet: bool) -> None:
         typer.echo(f"{done} denoised, {skipped} skipped, {len(errors)} failed")
     if errors:
         is_all = len(errors) == len(outcomes)
-        raise typer.Exit(exit_code(errors[0]) if is_all else SOME_FAILED)
+        raise typer.Exit(common_exit_code(errors) if is_all else SOME_FAILED)

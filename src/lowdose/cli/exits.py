@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ Exit codes:
   4  some of several inputs failed, the others are done
   5  an output cannot be written
   130  interrupted
+Where every input failed, and not all for one reason, 3 goes before 5, and 5 before 2.
 """
 
 
@@ -37,6 +38,18 @@ def exit_code(error: LowdoseError) -> int:
     if isinstance(error, InputError | MissingExtraError):
         return 3
     return 5 if isinstance(error, OutputError) else 2
+
+
+def common_exit_code(errors: Iterable[LowdoseError]) -> int:
+    """Code of a command that all these errors end, whatever their order.
+
+    Examples
+    --------
+    >>> common_exit_code([OutputError(), MissingExtraError(), OutputError()])
+    3
+    """
+    codes = {exit_code(error) for error in errors}
+    return next(code for code in (3, 5, 2) if code in codes)
 
 
 def complain(error: LowdoseError, path: Path | None = None) -> None:

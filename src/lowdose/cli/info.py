@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lowdose.cli.exits import SOME_FAILED, complain, exit_code
+from lowdose.cli.exits import SOME_FAILED, common_exit_code, complain
 from lowdose.errors import InputError, MissingExtraError
 
 
@@ -40,7 +40,7 @@ def info(
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
     if errors:
-        raise typer.Exit(SOME_FAILED if found else exit_code(errors[0]))
+        raise typer.Exit(SOME_FAILED if found else common_exit_code(errors))
 
 
 def _text(facts: dict[str, Any]) -> str:
