@@ -50,7 +50,8 @@ def load_weights(name: str = DEFAULT) -> tuple[nn.Module, Record]:
         network = build_noise_network(record.network, record.options)
         network.load_state_dict(load_tensors(content))  # copies, and so turns into float32
     except (SafetensorError, RuntimeError, ConfigError) as err:
-        raise WeightsError(f"{path}: does not fit network {record.network!r} ({err}).") from err
+        detail = " ".join(str(err).split())  # torch lists what differs in many lines
+        raise WeightsError(f"{path}: does not fit network {record.network!r} ({detail}).") from err
     return network.eval(), record
 
 

@@ -28,6 +28,21 @@ def test_one_file_gives_one_line(denoise, noisy):
     assert lowdose.read(target).pixel_size_nm == pytest.approx((0.5, 0.5))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+def test_a_name_of_two_lines_is_printed_escaped(denoise, call, noisy):
+    path = noisy.rename(noisy.with_name("two\nlines  \x1b[1m.mrc"))
+    escaped = rf"{path.parent}/two\nlines  \x1b[1m"
+    result = denoise(path)
+    assert result.stdout.startswith(f"{escaped}.mrc -> {escaped}_denoised.mrc  ")
+    assert (result.stdout.count("\n"), result.stderr) == (1, "")
+    assert call("info", path).stdout.startswith(f"{escaped}.mrc\n")
+    path.write_bytes(b"")
+    for command in ("info", "denoise"):
+        result = call(command, path)
+        assert result.stderr.startswith(f"lowdose: {escaped}.mrc: is empty")
+        assert result.stderr.count("\n") == 1
+
+
 def test_quiet_prints_nothing(denoise, noisy):
     result = denoise(noisy, "-q")
     assert (result.exit_code, result.output) == (0, "")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lowdose.cli import options as opt
+from lowdose.cli.lines import one_line
 from lowdose.cli.progress import Bar
 from lowdose.cli.table import table
 from lowdose.errors import OutputError
@@ -55,4 +56,4 @@ def demo(
     ]  # fmt: skip
     head = ["kind", "PSNR noisy", "denoised", "SSIM noisy", "denoised", "error divided by"]
     typer.echo(table(head, rows))
-    typer.echo(f"see {folder / 'demo.png'}")
+    typer.echo(one_line(f"see {folder / 'demo.png'}"))

@@ -11,6 +11,7 @@ import typer
 
 from lowdose.cli import options as opt
 from lowdose.cli.exits import SOME_FAILED, common_exit_code, complain, note
+from lowdose.cli.lines import one_line
 from lowdose.cli.progress import Bar
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def denoise(
     with Bar(is_quiet=quiet) as bar:
 
         def show(path: Path, done: int, total: int) -> None:
-            bar(f"{len(outcomes) + 1}/{len(jobs)} {path.name}", done, total)
+            bar(f"{len(outcomes) + 1}/{len(jobs)} {one_line(path.name)}", done, total)
 
         for outcome in batch.run(show):
             bar.hide()
@@ -116,7 +117,7 @@ def _print(outcome: Outcome, *, is_quiet: bool) -> None:
     if outcome.error:
         complain(outcome.error, outcome.source)
     elif not is_quiet:
-        typer.echo(_line(outcome))
+        typer.echo(one_line(_line(outcome)))
         if outcome.noise and outcome.noise.remark:
             note(f"{outcome.source}: {outcome.noise.remark}")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowdose.cli import options as opt
+from lowdose.cli.lines import one_line
 from lowdose.cli.progress import Bar
 from lowdose.cli.table import table
 from lowdose.errors import ConfigError, OutputError
@@ -77,7 +78,7 @@ def evaluate(
         with Bar() as bar:
             for image in bench.evaluate_truths(truths, methods, dose=law, seed=seed):
                 images.append(image)
-                bar(image.name, len(images), len(truths))
+                bar(one_line(image.name), len(images), len(truths))
     typer.echo(_text(bench.summarise(images)))
     if len(images) > 1:
         typer.echo(f"{len(images)} images; ± is the deviation over them")

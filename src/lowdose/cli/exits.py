@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from lowdose.cli.lines import one_line
 from lowdose.errors import (
     InputError,
     LowdoseError,
@@ -54,14 +55,14 @@ def common_exit_code(errors: Iterable[LowdoseError]) -> int:
 
 def complain(error: LowdoseError, path: Path | None = None) -> None:
     """Print an error in one line, with the file it is about."""
-    text = " ".join(str(error).split())
+    text = str(error)
     place = "" if path is None or str(path) in text else f"{path}: "
-    typer.echo(f"lowdose: {place}{text}", err=True)
+    typer.echo(one_line(f"lowdose: {place}{text}"), err=True)
 
 
 def note(text: str) -> None:
     """Print something to know, in one line that does not mix with results."""
-    typer.echo(f"note: {' '.join(text.split())}", err=True)
+    typer.echo(one_line(f"note: {text}"), err=True)
 
 
 def reported(command: Callable[..., None]) -> Callable[..., None]:

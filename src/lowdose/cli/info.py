@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lowdose.cli.exits import SOME_FAILED, common_exit_code, complain
+from lowdose.cli.lines import one_line
 from lowdose.errors import InputError, MissingExtraError
 
 
@@ -46,7 +47,8 @@ def info(
 def _text(facts: dict[str, Any]) -> str:
     rows = [(name, value) for name, value in _rows(facts) if value]
     width = 2 + max(len(name) for name, _ in rows)
-    return "\n".join([facts["path"], *(f"  {name:<{width}}{value}" for name, value in rows)])
+    lines = [facts["path"], *(f"  {name:<{width}}{value}" for name, value in rows)]
+    return "\n".join(map(one_line, lines))
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

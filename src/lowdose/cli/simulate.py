@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lowdose.cli import options as opt
+from lowdose.cli.lines import one_line
 from lowdose.cli.table import table
 from lowdose.errors import ConfigError
 
@@ -61,4 +62,5 @@ def simulate(
     )
     write(output, noisy)
     write(truth, clean)
-    typer.echo(f"{output}  {kind}, {size} x {size}, {dose:g} electrons a pixel; truth: {truth}")
+    text = f"{output}  {kind}, {size} x {size}, {dose:g} electrons a pixel; truth: {truth}"
+    typer.echo(one_line(text))
