@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--before", default="", help="what the run started from, in a sentence")
     parser.add_argument("--quality", type=Path, help="JSON of measured figures")
     arguments = parser.parse_args()
     run: Path = arguments.run
@@ -58,8 +59,10 @@ def main() -> None:
     validation = [entry for entry in log if any(key.startswith("mse_") for key in entry)][-1]
     # Where the crops lay on one machine is nobody else's business.
     config["data"] |= {"train": ["micrographs/train"], "validation": ["micrographs/val"]}
+    config["network"].pop("start")
     training = {
         "steps": record.training["step"],
+        "before": arguments.before,
         "hours": round(sum(pace) / len(pace) * record.training["step"] / 3600, 2),
         "device": "2 CPU cores",
         "config": config,

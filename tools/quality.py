@@ -35,7 +35,6 @@ from lowdose.infer import Denoiser
 from lowdose.physics.transform import stabilise, unstabilise
 
 DOCS = Path(__file__).parents[1] / "docs"
-SEEDS = 3
 HIGH_DOSES = (1e3, 1e4, 1e5)
 BM3D = "GAT + BM3D, gain known"
 
@@ -117,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("truths", type=Path)
     parser.add_argument("--model", default="everyday")
+    parser.add_argument("--seeds", type=int, default=1, help="draws of noise for the sixteen")
     arguments = parser.parse_args()
     denoiser = Denoiser(arguments.model)
     truths = load_truths([arguments.truths])
@@ -129,8 +129,9 @@ def main() -> None:
         ("ordinary dose, 200 to 2500 counts", "ordinary"),
     ]
     for words, law in laws:
-        title = f"Sixteen crops, {words}, {SEEDS} seeds"
-        text, summaries = section(title, sixteen, {**ours, **bm3d_method()}, law, SEEDS)
+        title = f"Sixteen crops, {words}"
+        methods = {**ours, **bm3d_method()}
+        text, summaries = section(title, sixteen, methods, law, arguments.seeds)
         lines += text
         figures[f"sixteen_{law}"] = {
             s.method: {"paper_mse": s.paper_mse[0], "psnr_db": s.psnr[0], "worst": s.worst[0]}
