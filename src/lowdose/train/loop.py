@@ -106,7 +106,8 @@ class Trainer:
         """
         config = self.config
         truths = load_truths(config.data.train, least_side=config.data.patch)
-        truths += draw_truths(config.data.simulated, seed=config.seed)
+        side = max(512, config.data.patch)
+        truths += draw_truths(config.data.simulated, seed=config.seed, side=side)
         source = PairSource(
             TruthSet(truths),
             patch=config.data.patch,
