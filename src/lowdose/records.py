@@ -95,8 +95,9 @@ def load_record(name: str) -> Record:
     path = find(name).with_suffix(".json")
     try:
         table = json.loads(path.read_text("utf-8"))
-        lists = {name: tuple(table.get(name, ())) for name in ("sources", "limits")}
-        record = Record(**{**table, **lists})
+        lists = {name: tuple(table.get(name) or ()) for name in ("sources", "limits")}
+        tables = {name: table.get(name) or {} for name in ("training", "quality")}
+        record = Record(**{**table, **lists, **tables})
     except (OSError, ValueError, TypeError, AttributeError) as err:
         raise WeightsError(f"{path}: is no record of weights ({err}).") from err
     texts = record.name, record.network, record.sha256

@@ -193,15 +193,65 @@ def test_models_lists_networks(call):
     assert {"unet", "atrous"} <= set(call("models", "--networks").stdout.split())
 
 
-def test_models_shows_what_the_record_says(call, tiny_weights, monkeypatch):
-    path = tiny_weights()
-    record = json.loads(path.with_suffix(".json").read_text())
-    record |= {"summary": "For tests.", "quality": {"low dose": "none"}, "limits": ["Real work."]}
-    path.with_suffix(".json").write_text(json.dumps(record))
-    monkeypatch.setattr("lowdose.records.shipped", lambda: {"tiny": path})
-    text = call("models").stdout
-    for part in ("tiny\n", "For tests.", "low dose: none", "not for: Real work.", "parameters"):
-        assert part in text
+SOURCES = [
+    {"repo": "a/one", "commit": "1", "licence": "MIT", "modality": "SEM", "crops": 1200},
+    {"repo": "a/one", "commit": "1", "licence": "MIT", "modality": "TEM", "crops": 30},
+    {"repo": "b/two", "commit": "2", "licence": "CC-BY-4.0", "modality": "TEM", "crops": 4},
+]
+VALIDATION = {"step": 20000, "mse_50": 0.00123, "psnr_50": 29.1, "gain_db_50": 8.5, "worst_50": 0.3}
+TRAINING = {
+    "steps": 20000, "hours": 13.25, "device": "2 CPU cores", "config": {}, "validation": VALIDATION
+}  # fmt: skip
+
+
+@pytest.fixture
+def models(call, tiny_weights, monkeypatch):
+    """Prints what `lowdose models` says of weights with such a record, each fact on one line."""
+
+    def run(**facts):
+        path = tiny_weights()
+        record = json.loads(path.with_suffix(".json").read_text())
+        path.with_suffix(".json").write_text(json.dumps(record | facts))
+        monkeypatch.setattr("lowdose.records.shipped", lambda: {"tiny": path})
+        result = call("models")
+        assert result.exit_code == 0
+        return result.stdout.replace("\n    ", " ").splitlines()
+
+    return run
+
+
+def test_models_shows_what_the_record_says(models):
+    quality = {"low dose": "none", "counts": {"tiny": {"psnr_db": 31.23456, "worst": 0.5}}}
+    lines = models(
+        summary="For tests.", quality=quality, limits=["Not for real work."],
+        training=TRAINING, sources=SOURCES,
+    )  # fmt: skip
+    assert lines[:2] == ["tiny", "  For tests."]
+    assert " parameters, " in lines[2]
+    assert lines[3:] == [
+        "  trained on 1,234 crops of 2 repositories (licences CC-BY-4.0, MIT), 20,000 steps, "
+        "13.25 hours on 2 CPU cores",
+        "  validation: 50 e: MSE 0.00123, PSNR 29.10 dB (+8.50 to the input)",
+        "  low dose: none",
+        "  counts: tiny psnr_db 31.23, worst 0.5",
+        "  limit: Not for real work.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, []),
+        ({"training": None, "quality": None, "sources": None, "limits": None}, []),
+        ({"training": {"validation": {}}, "sources": [{}]}, []),
+        ({"training": {"validation": None, "steps": 0, "hours": None}}, []),
+        ({"training": {"step": 7, "config": {}}}, []),
+        ({"training": {"steps": 300, "hours": 2}}, ["  trained: 300 steps, 2 hours"]),
+        ({"sources": SOURCES[:1]}, ["  trained on 1,200 crops of 1 repository (licences MIT)"]),
+    ],
+)
+def test_models_leaves_out_what_the_record_does_not_say(facts, expected, models):
+    assert models(**facts)[2:] == expected
 
 
 CONFIG = """

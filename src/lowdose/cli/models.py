@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from lowdose.cli.train import scores
+
+if TYPE_CHECKING:
+    from lowdose.records import Record
 
 
 def models(
@@ -43,10 +49,43 @@ def _text(name: str, path: Path) -> str:
         record.summary,
         f"network {record.network}, {parameter_count(path):,} parameters, {megabytes:.1f} MB, "
         f"SHA-256 {record.sha256[:12]}…",
-        *(f"{key}: {value}" for key, value in record.quality.items()),
-        *(f"not for: {sentence}" for sentence in record.limits),
+        _training(record),
+        _prefixed("validation: ", scores(record.training.get("validation") or {})),
+        *(f"{key}: {_figures(value)}" for key, value in record.quality.items()),
+        *(f"limit: {sentence}" for sentence in record.limits),
     ]
     wrapped = [
         textwrap.fill(f, 96, initial_indent="  ", subsequent_indent="    ") for f in facts if f
     ]
     return "\n".join([name, *wrapped])
+
+
+def _training(record: Record) -> str:
+    """On what the weights were trained, and for how long; empty where nothing is known."""
+    sources, training = record.sources, record.training
+    crops = sum(source.get("crops") or 0 for source in sources)
+    repositories = {source["repo"] for source in sources if source.get("repo")}
+    noun = "repository" if len(repositories) == 1 else "repositories"
+    licences = sorted({source["licence"] for source in sources if source.get("licence")})
+    steps, hours, device = (training.get(key) for key in ("steps", "hours", "device"))
+    duration = [f"{hours:g} hours" if hours else "", str(device or "")]
+    known = [
+        f"{crops:,} crops of {len(repositories)} {noun}" if crops else "",
+        f"{steps:,} steps" if steps else "",
+        " on ".join(filter(None, duration)),
+    ]
+    if known[0] and licences:
+        known[0] += f" (licences {', '.join(licences)})"
+    return _prefixed("trained on " if known[0] else "trained: ", ", ".join(filter(None, known)))
+
+
+def _figures(value: Any) -> str:
+    """A measured figure, or a table of them."""
+    if isinstance(value, Mapping):
+        mark = "; " if any(isinstance(each, Mapping) for each in value.values()) else ", "
+        return mark.join(f"{key} {_figures(each)}" for key, each in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _prefixed(start: str, text: str) -> str:
+    return start + text if text else ""

@@ -66,10 +66,16 @@ def _pace(entry: Mapping[str, Any], last: int) -> str:
 
 
 def _validation(entry: Mapping[str, Any]) -> str:
+    return f"step {entry['step']}  validation  {scores(entry)}"
+
+
+def scores(entry: Mapping[str, Any]) -> str:
+    """Scores of a validation at each dose; empty where there are none."""
+    parts = ("mse", "psnr", "gain_db")
     doses = [key.removeprefix("mse_") for key in entry if key.startswith("mse_")]
-    figures = [
+    whole = [dose for dose in doses if all(f"{part}_{dose}" in entry for part in parts)]
+    return "; ".join(
         f"{dose} e: MSE {entry[f'mse_{dose}']:.3g}, PSNR {entry[f'psnr_{dose}']:.2f} dB "
         f"({entry[f'gain_db_{dose}']:+.2f} to the input)"
-        for dose in doses
-    ]
-    return f"step {entry['step']}  validation  " + "; ".join(figures)
+        for dose in whole
+    )
