@@ -233,7 +233,7 @@ def test_models_shows_what_the_record_says(models):
         "13.25 hours on 2 CPU cores",
         "  validation: 50 e: MSE 0.00123, PSNR 29.10 dB (+8.50 to the input)",
         "  low dose: none",
-        "  counts: tiny psnr_db 31.23, worst 0.5",
+        "  counts: tiny (psnr_db 31.23, worst 0.5)",
         "  limit: Not for real work.",
     ]
 

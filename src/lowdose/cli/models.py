@@ -82,8 +82,11 @@ def _training(record: Record) -> str:
 def _figures(value: Any) -> str:
     """A measured figure, or a table of them."""
     if isinstance(value, Mapping):
-        mark = "; " if any(isinstance(each, Mapping) for each in value.values()) else ", "
-        return mark.join(f"{key} {_figures(each)}" for key, each in value.items())
+        pairs = ((key, each, _figures(each)) for key, each in value.items())
+        return ", ".join(
+            f"{key} ({text})" if isinstance(each, Mapping) else f"{key} {text}"
+            for key, each, text in pairs
+        )
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
