@@ -101,6 +101,14 @@ def test_a_stack_of_many_small_pages_opens(tmp_path):
     assert pixels[4999].tolist() == [[4999 >> 8, 4999 & 255]]
 
 
+def test_more_pages_than_the_limit_are_refused(tmp_path):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.zeros((5, 4, 4), np.uint8), metadata=None)
+    assert read(path, limits=Limits(pages=5)).frame_count == 5
+    with pytest.raises(LimitError, match="more than 4 pages"):
+        read(path, limits=Limits(pages=4))
+
+
 def test_plain_pixels_are_a_read_only_map(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", ramp(3, 5, 7), photometric="minisblack")
     pixels = read(tmp_path / "a.tif").pixels

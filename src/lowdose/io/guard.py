@@ -39,12 +39,15 @@ class Limits:
         Real micrographs compress 1.2 to 4 times, masks some hundred times.
     decoded_floor : int
         Decoded size below which no ratio is asked about.
+    pages : int
+        Most pages of a TIFF, each of which takes its time to look at.
     """
 
     pixels: int = 1 << 37
     decoded_bytes: int = 16 << 30
     decoded_ratio: int = 100
     decoded_floor: int = 256 << 20
+    pages: int = 100_000
 
 
 def check_stored(

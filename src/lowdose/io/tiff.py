@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lowdose import __version__
 from lowdose.errors import (
+    LimitError,
     LowdoseWarning,
     MalformedFileError,
     MissingExtraError,
@@ -53,7 +54,7 @@ def sniff(head: bytes, path: Path) -> bool:
 
 def read(path: Path, limits: Limits) -> Micrograph:
     """Read the image or stack of a TIFF file; see `formats.read`."""
-    pages = check_directories(path)
+    pages = check_directories(path, limits)
     # _multifile: OME-TIFF may name other files, which tifffile would open and read.
     with logs_as_warnings("tifffile"), tifffile.TiffFile(path, _multifile=False) as tiff:
         check_planes(path, tiff, pages)
@@ -109,7 +110,7 @@ TIFF = Format(
 # ---- before anything is allocated --------------------------------------------------------------
 
 
-def check_directories(path: Path) -> int:
+def check_directories(path: Path, limits: Limits) -> int:
     """Follow the chain of image directories once; tifffile follows a long ring for ever.
 
     Returns
@@ -122,6 +123,8 @@ def check_directories(path: Path) -> int:
     MalformedFileError
         If it leads out of the file, back to where it was, or to a directory of no image:
         tifffile spends seconds on thousands of them.
+    LimitError
+        If there are more than allowed.
     """
     seen: set[int] = set()
     with open(path, "rb") as file:
@@ -133,6 +136,9 @@ def check_directories(path: Path) -> int:
             (offset,) = struct.unpack_from(order + link, head, 8 if big else 4)
             while offset and offset not in seen:
                 seen.add(offset)
+                if len(seen) > limits.pages:
+                    problem = f"holds more than {limits.pages} pages. Cut it into smaller files."
+                    raise LimitError(path, problem)
                 file.seek(offset)
                 (count,) = _unpack(file, order + count_format)
                 entries = file.read(min(count, _MOST_TAGS) * entry)
