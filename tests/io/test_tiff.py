@@ -103,7 +103,7 @@ def test_a_stack_of_many_small_pages_opens(tmp_path):
 
 def test_more_pages_than_the_limit_are_refused(tmp_path):
     path = tmp_path / "stack.tif"
-    tifffile.imwrite(path, np.zeros((5, 4, 4), np.uint8), metadata=None)
+    tifffile.imwrite(path, ramp(5, 8, 9), photometric="minisblack", metadata=None)
     assert read(path, limits=Limits(pages=5)).frame_count == 5
     with pytest.raises(LimitError, match="more than 4 pages"):
         read(path, limits=Limits(pages=4))
