@@ -31,7 +31,7 @@ def demo(
     \b
     Examples:
       lowdose demo
-      lowdose demo /tmp/demo --dose 5 --seed 3
+      lowdose demo demo5 --dose 5 --seed 3
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
     from lowdose.data.simulate import KINDS
     from lowdose.infer import Denoiser
