@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lowdose.errors import ConfigError, WeightsError
 from lowdose.io.guard import whole_file
-from lowdose.models.catalog import build_noise_network
+from lowdose.models.catalog import build
 from lowdose.records import DEFAULT, Record, find, load_record
 
 
@@ -47,7 +47,7 @@ def load_weights(name: str = DEFAULT) -> tuple[nn.Module, Record]:
             f"{record.sha256[:12]}…. Install lowdose again, or copy the weights again."
         )
     try:
-        network = build_noise_network(record.network, record.options)
+        network = build(record.network, record.options)
         network.load_state_dict(load_tensors(content))  # copies, and so turns into float32
     except (SafetensorError, RuntimeError, ConfigError) as err:
         detail = " ".join(str(err).split())  # torch lists what differs in many lines

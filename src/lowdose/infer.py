@@ -17,7 +17,9 @@ from lowdose import __version__
 from lowdose.checkpoint import load_weights
 from lowdose.errors import ConfigError, OutputError
 from lowdose.micrograph import Micrograph
+from lowdose.models.catalog import CATALOG
 from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling, noise_share
+from lowdose.models.unit import UnitRange, estimate_in_range, fit_range
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.records import DEFAULT, Record
@@ -43,10 +45,11 @@ class TiledNetwork(Protocol):
     """What a network tells about itself so that it can be run in tiles."""
 
     stride: int
-    reach: int
+    halo: int
+    window: int | None
 
     def run_body_in(self, dtype: torch.dtype) -> None:
-        """Run all but the first and the last layer in another precision."""
+        """Prepare for inference, the outermost layers in float32, the rest in a precision."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,12 @@ class Denoised:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What all tiles of a frame have in common."""
+    """What all tiles of a frame have in common; the scaling says what the network predicts."""
 
     noise: NoiseModel
     readout: Tensor
-    scaling: Scaling
-    share: float
+    scaling: Scaling | UnitRange
+    share: float = 1.0
 
 
 class Denoiser:
@@ -170,7 +173,7 @@ class Denoiser:
         frame = self._look_at(source, noise)
         shape = cast(tuple[int, int], source.shape)
         network = cast(TiledNetwork, self._network)
-        plan = tile_plan(shape, side=self._tile_side(), halo=network.reach, stride=network.stride)
+        plan = tile_plan(shape, side=self._tile_side(), halo=network.halo, stride=network.stride)
         for tile in plan:
             target[tile.core] = self._denoise_tile(view(source, tile.window), tile, frame)
             yield target[tile.core].size
@@ -179,18 +182,26 @@ class Denoiser:
     def _denoise_tile(self, window: NDArray[Any], tile: Tile, frame: _Frame) -> NDArray[np.float32]:
         noise = frame.noise
         noisy = torch.from_numpy(noise.to_electrons(window))[None, None].to(self.device)
-        electrons = estimate_electrons(
-            self._network, noisy, frame.readout, frame.scaling, share=frame.share
-        )[0, 0]
+        electrons = self._estimate(noisy, frame)[0, 0]
         if noise.readout_std == 0 and noise.gain_std == 0:
             # A mean of counts is never negative, unless the offset given says that pixels are.
             electrons = torch.maximum(electrons, noisy[0, 0].clamp(max=0))
         return noise.to_pixels(electrons[tile.core_in_window].cpu().numpy())
 
+    def _estimate(self, noisy: Tensor, frame: _Frame) -> Tensor:
+        if isinstance(frame.scaling, UnitRange):
+            return estimate_in_range(self._network, noisy, frame.scaling)
+        return estimate_electrons(
+            self._network, noisy, frame.readout, frame.scaling, share=frame.share
+        )
+
     @torch.inference_mode()
     def _look_at(self, source: NDArray[Any], noise: NoiseModel) -> _Frame:
-        """Find what all tiles of a frame share, from samples of it."""
+        """Find what all tiles of a frame share: from samples, or its extremes from all of it."""
         readout = torch.tensor([noise.readout_electrons], dtype=torch.float32, device=self.device)
+        if CATALOG[self.record.network].predicts == "image":
+            ends = noise.to_electrons(np.array([source.min(), source.max()]))
+            return _Frame(noise, readout, fit_range(torch.from_numpy(ends)[None].to(self.device)))
         skip = max(1, round((source.size / _SAMPLE) ** 0.5))
         sample = torch.from_numpy(noise.to_electrons(source[::skip, ::skip])).to(self.device)
         scaling = fit_scaling(sample[None], readout)
@@ -208,11 +219,14 @@ class Denoiser:
         return noise_share(self._network, noisy, readout, scaling, rng=rng)
 
     def _tile_side(self) -> int:
+        network = cast(TiledNetwork, self._network)
         if self.tile:
             return self.tile
+        if network.window:
+            return network.window - 2 * network.halo
         # Half of what is free: other programs want to live as well.
         pixels = 0.5 * free_memory(self.device) / _BYTES_PER_PIXEL[self.dtype]
-        core = int(pixels**0.5) - 2 * cast(TiledNetwork, self._network).reach
+        core = int(pixels**0.5) - 2 * network.halo
         return min(max(core, _TILES[0]), _TILES[1])
 
 
@@ -301,7 +315,7 @@ def _cpu_has_bf16(_: torch.device) -> bool:
 def _prepared(
     network: nn.Module, record: Record, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
-    if not isinstance(getattr(network, "reach", None), int):
+    if not isinstance(getattr(network, "halo", None), int):
         raise ConfigError(f"weights {record.name!r}: network {record.network!r} cannot be tiled")
     cast(TiledNetwork, network).run_body_in(dtype)
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -19,8 +19,8 @@ def truths(value_range=(0.0, 1.0), count=3, side=40):
 
 def source(*, seed=1, dose=None, augmentation=None, patch=16):
     return PairSource(
-        truths(), patch=patch, dose=dose or DoseLaw(), augmentation=augmentation or Augmentation(),
-        seed=seed,
+        truths(), patch=patch, batch=8, seed=seed, dose=dose or DoseLaw(),
+        augmentation=augmentation or Augmentation(),
     )  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def test_crops_come_from_everywhere_in_any_of_eight_orientations():
     place = np.arange(20.0 * 20).reshape(20, 20).astype("f4")
     only = TruthSet([Truth(place, 0.0, 399.0, "a", "a")])
     flat_dose = DoseLaw(low_share=0, ordinary_share=1, ordinary=(399.0, 399.0))
-    drawn = PairSource(only, patch=16, dose=flat_dose, augmentation=PLAIN, seed=0).batch(
+    drawn = PairSource(only, patch=16, batch=8, dose=flat_dose, augmentation=PLAIN, seed=0).batch(
         0, range(300)
     )
     corners = {

@@ -28,7 +28,7 @@ def test_a_crop_is_scaled_by_the_extremes_of_its_whole_image():
 def test_groups_are_drawn_by_the_square_root_of_their_size():
     large, small = [truth("large", n) for n in range(16)], [truth("small")]
     truths, rng = TruthSet(large + small), np.random.default_rng(0)
-    drawn = Counter(truths.draw(rng).name for _ in range(20_000))
+    drawn = Counter(truths.pick(0, rng).name for _ in range(20_000))
     assert drawn["small[0]"] / 20_000 == pytest.approx(1 / 5, abs=0.01)
     assert drawn["large[7]"] / 20_000 == pytest.approx(4 / 5 / 16, abs=0.01)
     assert len(truths) == 17

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lowdose.errors import ConfigError
-from lowdose.models.catalog import CATALOG, build, build_noise_network, parameter_count
+from lowdose.models.catalog import CATALOG, build, denoise_whole, parameter_count
 
 SMALL = {"unet": {"widths": [4, 8], "depths": [1, 1]}, "atrous": {"width": 0.03}}
 
@@ -40,10 +40,13 @@ def test_refuses_options_the_network_does_not_take(options):
         build("unet", options)
 
 
-def test_only_a_network_that_predicts_noise_is_let_near_counts():
-    assert parameter_count(build_noise_network("unet", SMALL["unet"])) > 0
-    with pytest.raises(ConfigError, match=r"knows no noise level.*choose unet"):
-        build_noise_network("atrous", SMALL["atrous"])
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_network_denoises_counts_in_the_way_its_record_names(name):
+    network = build(name, SMALL[name]).eval()
+    noisy = torch.poisson(torch.full((2, 1, 32, 64), 20.0))
+    estimate = denoise_whole(network, CATALOG[name].predicts, noisy, torch.zeros(2))
+    assert estimate.shape == noisy.shape
+    assert torch.isfinite(estimate).all()
 
 
 def test_only_trainable_parameters_count():

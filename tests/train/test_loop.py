@@ -15,7 +15,7 @@ from lowdose.checkpoint import load_weights
 from lowdose.errors import ConfigError
 from lowdose.infer import Denoiser
 from lowdose.micrograph import Micrograph
-from lowdose.train.loop import Process, Trainer, train
+from lowdose.train.loop import Process, Trainer, _under, train
 
 CPU = Process(0, 1, torch.device("cpu"))
 
@@ -259,6 +259,47 @@ def test_a_run_starts_from_given_weights_of_the_same_network_alone(
         Trainer(tiny_run(network=other), tmp_path / "other", CPU)
 
 
+ATROUS = {
+    "network": {"name": "atrous", "options": {"width": 1 / 64}},
+    "data": {"patch": 32, "validation_patch": 32},
+    "optimiser": {"kind": "adam", "betas": [0.5, 0.999], "drops": [0.5], "weight_decay": 5e-5},
+    "run": {"loaders": 2},
+}
+
+
+def test_the_papers_network_trains_by_the_papers_recipe_and_resumes_bit_for_bit(tiny_run, tmp_path):
+    train(tiny_run(**ATROUS), tmp_path / "straight")
+    train(tiny_run(**ATROUS), tmp_path / "halting", until=3)
+    train(tiny_run(**ATROUS), tmp_path / "halting")
+    assert same(state(tmp_path / "straight"), state(tmp_path / "halting"))
+    path = tmp_path / "straight" / "weights.safetensors"
+    noisy = Micrograph(np.random.default_rng(0).poisson(30, (50, 60)))
+    assert Denoiser(str(path), device="cpu")(noisy).micrograph.shape == (50, 60)
+
+
+def test_frozen_norms_keep_their_moments_while_everything_else_learns(tiny_run, tmp_path):
+    network = {"network": {"name": "atrous", "options": {"width": 1 / 64, "norm": "frozen"}}}
+    train(tiny_run(**(ATROUS | network)), tmp_path / "run")
+    found = _under("network/", state(tmp_path / "run"))
+    assert any(key.endswith("running_mean") for key in found)
+    for key, value in found.items():
+        if key.endswith("running_mean"):
+            assert not value.any()
+        if key.endswith("running_var"):
+            assert (value == 1).all()
+
+
+def test_the_rate_of_a_run_falls_in_stairs(tiny_run, tmp_path):
+    trainer = Trainer(tiny_run(**ATROUS), tmp_path / "run", CPU)
+    rates = []
+    for step in range(1, 7):
+        trainer.run(lambda entry: None, until=step)
+        rates.append(trainer.optimiser.param_groups[0]["lr"])
+    full = trainer.config.optimiser.learning_rate
+    # Two steps of warm-up, and a drop at half of the run.
+    assert rates == pytest.approx([0.5 * full, full, full, *3 * [0.25 * full]])
+
+
 def test_bf16_training_is_close_to_float32(tiny_run, tmp_path):
     for precision in ("bf16", "float32"):
         train(tiny_run(run={"precision": precision}), tmp_path / precision)
@@ -327,8 +368,9 @@ def losses_so_far(folder):
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_to_rounding(tiny_run, tmp_path):
-    config = tiny_run()
+@pytest.mark.parametrize("changes", [{}, ATROUS], ids=["unet", "atrous"])
+def test_two_processes_equal_one_to_rounding(changes, tiny_run, tmp_path):
+    config = tiny_run(**changes)
     train(config, tmp_path / "one")
     arguments = written(config, tmp_path)
     subprocess.run(

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lowdose.train.loss import noise_unit_loss
+from lowdose.data.pairs import Batch
+from lowdose.train.loss import ede2018_loss, loss_of_image, noise_unit_loss
 
 
 def exposure(electrons, readout_std=0.0, shape=(3, 1, 128, 128)):
@@ -75,3 +76,36 @@ def test_a_crop_of_vacuum_has_a_finite_loss_and_gradient():
     loss.sum().backward()
     assert 0 < loss.item() < 2
     assert torch.isfinite(estimate.grad).all()
+
+
+@pytest.mark.parametrize("error", [1e-6, 9e-4, 1.1e-3, 0.5])
+def test_the_papers_loss_is_a_thousand_times_the_error_or_its_root(error):
+    expected = 1000 * error if error < 1e-3 else (1000 * error) ** 0.5
+    assert ede2018_loss(torch.tensor([error])).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-3, 0.5])
+def test_the_papers_loss_has_a_finite_slope_everywhere(error):
+    squared = torch.tensor([error], requires_grad=True)
+    ede2018_loss(squared).sum().backward()
+    assert torch.isfinite(squared.grad).all()
+
+
+def test_an_image_network_that_knows_the_truth_at_the_noisy_mean_loses_nothing():
+    clean = 40 * torch.rand(2, 1, 16, 16) + 1
+    noisy = torch.poisson(clean)
+    none = torch.zeros(2)
+    low, high = noisy.amin(dim=(1, 2, 3), keepdim=True), noisy.amax(dim=(1, 2, 3), keepdim=True)
+    scaled = (noisy - low) / (high - low)
+    truth = (
+        clean * scaled.mean(dim=(1, 2, 3), keepdim=True) / clean.mean(dim=(1, 2, 3), keepdim=True)
+    )
+
+    def network(seen):
+        torch.testing.assert_close(seen, scaled)
+        return truth
+
+    batch = Batch(noisy, clean, none, none, none)
+    assert loss_of_image(network, batch).max() < 1e-6
+    worse = loss_of_image(lambda seen: truth + 0.1, batch)
+    torch.testing.assert_close(worse, torch.full((2,), 10**0.5))

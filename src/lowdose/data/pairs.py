@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -10,17 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from lowdose.data.truths import Truth, TruthSet
+from lowdose.data.truths import Truth
 from lowdose.errors import ConfigError
 from lowdose.physics.noise import detect
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class DoseLaw:
     """How the expected electrons at the brightest pixel are drawn.
 
-    Three laws are mixed: the paper's low dose, ``25 + Exponential(75)``; ordinary doses,
-    log-uniform over `ordinary`; and any dose at all, log-uniform over `wide`.
+    Three laws are mixed: the paper's low dose, ``25 + Exponential(75)``; ordinary doses over
+    `ordinary`; and any dose at all, log-uniform over `wide`.
 
     Parameters
     ----------
@@ -28,12 +31,15 @@ class DoseLaw:
         Shares of the first two laws; the rest is `wide`.
     ordinary, wide : (float, float)
         Ranges in electrons per pixel.
+    spacing : {"log", "even"}
+        Whether the ordinary doses are log-uniform or uniform over their range.
     """
 
     low_share: float = 0.4
     ordinary_share: float = 0.3
     ordinary: tuple[float, float] = (100.0, 2500.0)
     wide: tuple[float, float] = (1.0, 1e5)
+    spacing: Literal["log", "even"] = "log"
 
     def __post_init__(self) -> None:
         shares = self.low_share, self.ordinary_share
@@ -50,6 +56,8 @@ class DoseLaw:
             return float(25 + rng.exponential(75))
         is_ordinary = choice < self.low_share + self.ordinary_share
         low, high = self.ordinary if is_ordinary else self.wide
+        if is_ordinary and self.spacing == "even":
+            return float(rng.uniform(low, high))
         return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
@@ -72,6 +80,8 @@ class Augmentation:
         Given Gaussian readout noise of 0.3 to 10 electrons.
     misjudged : float
         Denoised as if the gain were another, with a spread of 10 %, as estimates are.
+    stretch : float
+        Scaled to [0, 1] by their own extremes, not by those of the image they were cut from.
     """
 
     shrink: float = 0.4
@@ -80,6 +90,7 @@ class Augmentation:
     pedestal: float = 0.3
     readout: float = 0.15
     misjudged: float = 0.3
+    stretch: float = 0.0
 
     def __post_init__(self) -> None:
         for name, share in vars(self).items():
@@ -108,9 +119,12 @@ class Batch:
     shift: Tensor
     widen: Tensor
 
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device."""
-        return Batch(*(tensor.to(device) for tensor in vars(self).values()))
+
+class TruthSource(Protocol):
+    """Where clean images come from."""
+
+    def pick(self, ordinal: int, rng: np.random.Generator) -> Truth:
+        """Return the truth of the crop with this number in a run, in order or by lot."""
 
 
 class PairSource:
@@ -118,10 +132,12 @@ class PairSource:
 
     Parameters
     ----------
-    truths : TruthSet
+    truths : TruthSource
         Clean images.
     patch : int
         Side of the crops in pixels.
+    batch : int
+        Crops of a step, of all processes together.
     dose : DoseLaw
         Electrons at the brightest pixel.
     augmentation : Augmentation
@@ -132,29 +148,41 @@ class PairSource:
 
     def __init__(
         self,
-        truths: TruthSet,
+        truths: TruthSource,
         *,
         patch: int,
+        batch: int,
         dose: DoseLaw,
         augmentation: Augmentation,
         seed: int,
     ) -> None:
-        self.truths, self.patch, self.dose = truths, patch, dose
+        self.truths, self.patch, self.crops, self.dose = truths, patch, batch, dose
         self.augmentation, self.seed = augmentation, seed
 
-    def batch(self, step: int, samples: range) -> Batch:
+    def batch(self, step: int, samples: range, device: torch.device = _CPU) -> Batch:
         """Draw the given samples of a step's global batch.
 
-        Several processes that share a batch each ask for their own range.
+        Several processes that share a batch each ask for their own range. The noise is drawn on
+        the device, so another kind of device draws other noise.
         """
         drawn = [self._sample(step, sample) for sample in samples]
-        noisy, clean, facts = zip(*drawn, strict=True)
-        return Batch(torch.stack(noisy), torch.stack(clean), *torch.tensor(facts).T)
+        electrons, facts, seeds = zip(*drawn, strict=True)
+        expected = torch.stack(electrons).to(device)
+        readout, gain, shift, widen = torch.tensor(facts, device=device).T
+        noisy = torch.stack(
+            [
+                detect(clean, readout_std=fact[0], rng=torch.Generator(device).manual_seed(seed))
+                for clean, fact, seed in zip(expected, facts, seeds, strict=True)
+            ]
+        )
+        gains = gain.view(-1, 1, 1, 1)
+        return Batch(noisy / gains, expected / gains, readout / gain, shift, widen)
 
-    def _sample(self, step: int, sample: int) -> tuple[Tensor, Tensor, tuple[float, ...]]:
+    def _sample(self, step: int, sample: int) -> tuple[Tensor, tuple[float, ...], int]:
+        """Expected electrons of a crop; readout noise, gain, shift, widen; a seed."""
         rng = np.random.default_rng((self.seed, step, sample))
         share = self.augmentation
-        truth = self._truth(self.truths.draw(rng), rng)
+        truth = self._truth(self.truths.pick(step * self.crops + sample, rng), rng)
         if rng.random() < share.invert:
             truth = 1 - truth
         if rng.random() < share.curve:
@@ -166,10 +194,9 @@ class PairSource:
         readout = float(np.exp(rng.uniform(np.log(0.3), np.log(10))))
         readout *= float(rng.random() < share.readout)
         gain = float(np.exp(rng.normal(0, 0.1))) if rng.random() < share.misjudged else 1.0
-        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        noisy = detect(electrons, readout_std=readout, rng=torch_rng)
+        seed = int(rng.integers(2**62))
         shift, widen = float(rng.uniform(-0.2, 0.2)), float(2 ** rng.uniform(0, 1))
-        return noisy / gain, electrons / gain, (readout / gain, shift, widen)
+        return electrons, (readout, gain, shift, widen), seed
 
     def _truth(self, truth: Truth, rng: np.random.Generator) -> Tensor:
         """Cut, shrink, flip and turn a crop; shape (1, patch, patch), in [0, 1]."""
@@ -182,6 +209,9 @@ class PairSource:
             crop = F.interpolate(
                 crop, (self.patch, self.patch), mode="bilinear", antialias=True, align_corners=False
             )
+        if self.augmentation.stretch and rng.random() < self.augmentation.stretch:
+            crop = crop - crop.amin()
+            crop = crop / crop.amax().clamp_min(1e-12)
         return crop[0].clamp(0, 1)  # rounding must not make a rate negative
 
 

@@ -77,8 +77,9 @@ class TruthSet:
     def __len__(self) -> int:
         return len(self.truths)
 
-    def draw(self, rng: np.random.Generator) -> Truth:
-        """Draw an image."""
+    def pick(self, ordinal: int, rng: np.random.Generator) -> Truth:
+        """Draw an image, whatever the number of the crop in the run."""
+        del ordinal
         place = int(np.searchsorted(self._edges, rng.random(), side="right"))
         members = self._groups[min(place, len(self._groups) - 1)]
         return members[rng.integers(len(members))]

@@ -6,22 +6,26 @@ back. Modules are registered in the order in which the released script creates i
 numbers the variables of its checkpoint: see `lowdose.models.ede2018`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lowdose.models.blocks import (
+    BatchRenorm2d,
     NormReLU6,
     Residual,
     SameConv2d,
     SameConvTranspose2d,
     SeparableConv2d,
+    fold_norms,
     resize_bilinear,
 )
 
 ImageLevel = Literal["released", "figure"]
+Norm = Literal["batch", "frozen"]
+NORMS: tuple[Norm, ...] = ("batch", "frozen")
 
 # Widths as in the paper's architecture figure, top to bottom.
 ENTRY = ((64, 64, 128), (128, 128, 128), (256, 256, 256), (728, 728, 728))  # the last at stride 2
@@ -32,6 +36,10 @@ DECODER = (256, 128, 64)  # all but the last are doubled in size by a transposed
 
 # Sides must be multiples of it, and a shift by it shifts the output; the figure's pool adds a 2.
 STRIDE: dict[ImageLevel, int] = {"released": 16, "figure": 32}
+
+# Side of the crops that the paper trains on, and so of the windows that the network is run on: it
+# has learnt what zeros look like beyond their border. Neighbouring windows share twice the halo.
+WINDOW, HALO = 512, 64
 
 # Farthest input pixel that an output pixel depends on: 927 before it and 951 after, because
 # TensorFlow pads behind. The same for both forms of the image level: rate 18 looks farther.
@@ -47,15 +55,17 @@ class Atrous(nn.Module):
         Factor on every channel count but those of input and output, which are 1.
     image_level : {"released", "figure"}
         See `atrous`.
+    norm : {"batch", "frozen"}
+        See `atrous`.
     """
 
-    def __init__(self, width: float, image_level: ImageLevel) -> None:
+    def __init__(self, width: float, image_level: ImageLevel, norm: Norm) -> None:
         super().__init__()
 
         def scaled(channels: int) -> int:
             return max(1, round(width * channels))
 
-        self.stride = STRIDE[image_level]
+        self.stride, self.window, self.halo = STRIDE[image_level], WINDOW, HALO
         entry = [[scaled(wide) for wide in widths] for widths in ENTRY]
         skip_a, skip_b, third, middle = (widths[-1] for widths in entry)
         self.entry = nn.ModuleList(map(_entry_block, (1, skip_a, skip_b, third), entry))
@@ -70,6 +80,14 @@ class Atrous(nn.Module):
             ]
         )
         self.output = _plain(wide_b, 1, kernel=3)
+        # A fresh network makes images of a common brightness and contrast, not black ones.
+        last: Any = self.output[1]
+        nn.init.constant_(last.norm.weight, 0.2)
+        nn.init.constant_(last.norm.bias, 0.4)
+        for module in self.modules():
+            if isinstance(module, BatchRenorm2d):
+                module.is_frozen = norm == "frozen"
+        self.train()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 1, H, W), scaled to [0, 1], to (B, 1, H, W) in [0, 6]: clip it to [0, 1].
@@ -84,6 +102,7 @@ class Atrous(nn.Module):
                 f"image is {x.shape[-2]} x {x.shape[-1]} px; this network takes multiples of"
                 f" {self.stride} px. Pad it, or let lowdose.Denoiser do so."
             )
+        x = x.to(next(self.entry.parameters()).dtype)
         encoded = []
         for block in self.entry:
             x = block(x)
@@ -91,8 +110,16 @@ class Atrous(nn.Module):
         x = resize_bilinear(self.pyramid(self.middle(x)), 4)
         for block, skip in zip(self.decoder, (encoded[1], encoded[0], None), strict=True):
             x = block(x if skip is None else torch.cat((x, skip), dim=1))
-        result: Tensor = self.output(x)
+        # In float32 under autocast and after `run_body_in`: eight bits are few for a result.
+        with torch.autocast(x.device.type, enabled=False):
+            result: Tensor = self.output(x.to(next(self.output.parameters()).dtype))
         return result
+
+    def run_body_in(self, dtype: torch.dtype) -> None:
+        """Prepare for inference: norms folded, all but the last convolution in a precision."""
+        fold_norms(self)
+        self.to(dtype)
+        self.output.float()
 
 
 class Pyramid(nn.Module):
@@ -139,7 +166,9 @@ class PoolAndResize(nn.Module):
         return resize_bilinear(functional.avg_pool2d(x, 2), 2)
 
 
-def atrous(*, width: float = 1.0, image_level: ImageLevel = "released") -> Atrous:
+def atrous(
+    *, width: float = 1.0, image_level: ImageLevel = "released", norm: Norm = "batch"
+) -> Atrous:
     """Build the atrous encoder-decoder: 25 413 620 trainable parameters at width 1.
 
     Parameters
@@ -151,6 +180,9 @@ def atrous(*, width: float = 1.0, image_level: ImageLevel = "released") -> Atrou
         checkpoint was trained in (the script resizes 32×32 to 32×32 and drops its pool; here that
         is an identity at every size). "figure": 2×2 mean and bilinear ×2, as the paper's figure
         has it. Both have the same variables.
+    norm : {"batch", "frozen"}
+        "batch": norms that work from the first step, and with one image a batch. "frozen": as the
+        released code trains, in inference mode, whose moments stay 0 and 1.
 
     Returns
     -------
@@ -161,7 +193,7 @@ def atrous(*, width: float = 1.0, image_level: ImageLevel = "released") -> Atrou
     Raises
     ------
     ValueError
-        If the width is not positive or `image_level` is none of the two.
+        If the width is not positive, or `image_level` or `norm` is none of the two.
 
     References
     ----------
@@ -172,7 +204,9 @@ def atrous(*, width: float = 1.0, image_level: ImageLevel = "released") -> Atrou
         raise ValueError(f"width is {width:g}; it must be positive, 1 for the paper's network.")
     if image_level not in STRIDE:
         raise ValueError(f"image_level is {image_level!r}; choose one of {', '.join(STRIDE)}.")
-    return Atrous(width, image_level)
+    if norm not in NORMS:
+        raise ValueError(f"norm is {norm!r}; choose one of {', '.join(NORMS)}.")
+    return Atrous(width, image_level, norm)
 
 
 def _entry_block(channels: int, widths: list[int]) -> Residual:

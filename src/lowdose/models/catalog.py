@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from lowdose.errors import ConfigError
+from lowdose.models import counts, unit
 from lowdose.models.atrous import atrous
 from lowdose.models.unet import UNet
+
+Predicts = Literal["noise", "image"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Architecture:
     build: Callable[..., nn.Module]
     summary: str
     citation: str
-    predicts: Literal["noise", "image"]
+    predicts: Predicts
 
 
 CATALOG: Mapping[str, Architecture] = {
@@ -78,21 +81,23 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> nn.Module:
         ) from err
 
 
-def build_noise_network(name: str, options: Mapping[str, Any] | None = None) -> nn.Module:
-    """Build a network that `lowdose.models.counts` can use.
+def denoise_whole(network: nn.Module, predicts: Predicts, noisy: Tensor, readout: Tensor) -> Tensor:
+    """Estimate the expected electrons of whole images, each scaled by itself.
 
-    Raises
-    ------
-    ConfigError
-        If it predicts an image, or cannot be built.
+    Parameters
+    ----------
+    network : Module
+        Of the catalog.
+    predicts : {"noise", "image"}
+        Of its `Architecture`.
+    noisy : Tensor, shape (B, 1, H, W), float32
+        Recorded electrons.
+    readout : Tensor, shape (B,)
+        Readout noise in electrons.
     """
-    if name in CATALOG and CATALOG[name].predicts != "noise":
-        fit = ", ".join(record.name for record in CATALOG.values() if record.predicts == "noise")
-        raise ConfigError(
-            f"network {name!r} maps images to images and knows no noise level, so it can be "
-            f"neither trained on counts nor run by lowdose yet; choose {fit}"
-        )
-    return build(name, options)
+    if predicts == "image":
+        return unit.estimate_in_range(network, noisy, unit.fit_range(noisy))
+    return counts.estimate_electrons(network, noisy, readout, counts.fit_scaling(noisy, readout))
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -85,6 +85,15 @@ class UNet(nn.Module):
         return int(self.unshuffle * 2 ** len(self.downs))
 
     @property
+    def window(self) -> None:
+        """Windows of any size do: nothing in the network knows where an image ends."""
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a tile that it must see: with all of `reach` tiled equals untiled."""
+        return self.reach
+
+    @property
     def reach(self) -> int:
         """Radius in pixels of what an output pixel depends on, rounded up to the stride."""
         scales = [self.unshuffle * 2**n for n in range(len(self.depths))]

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from lowdose.physics.poisson import poisson
+
 
 def expose(clean: Tensor, dose: float, *, readout_std: float = 0.0, rng: torch.Generator) -> Tensor:
     r"""Draw one noisy exposure of a noise-free micrograph.
@@ -74,7 +76,7 @@ def detect(electrons: Tensor, *, readout_std: float = 0.0, rng: torch.Generator)
     Tensor, shape (..., H, W)
         Recorded electrons; whole numbers when `readout_std` is 0.
     """
-    recorded = torch.poisson(electrons, generator=rng)
+    recorded = poisson(electrons, rng=rng)
     if readout_std > 0:
         noise = torch.randn(
             recorded.shape, generator=rng, device=recorded.device, dtype=recorded.dtype

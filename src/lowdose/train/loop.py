@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -25,12 +27,11 @@ from lowdose.data.pairs import Batch, PairSource
 from lowdose.data.truths import TruthSet, draw_truths, load_truths
 from lowdose.errors import ConfigError
 from lowdose.io.guard import whole_file
-from lowdose.models.catalog import build_noise_network
-from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling
+from lowdose.models.catalog import CATALOG, build
 from lowdose.records import Record
-from lowdose.train.config import TrainConfig
-from lowdose.train.loss import noise_unit_loss
-from lowdose.train.schedule import warmup_cosine
+from lowdose.train.config import OptimiserConfig, TrainConfig
+from lowdose.train.loss import LOSSES
+from lowdose.train.schedule import rate_factor
 from lowdose.train.validate import ValidationSet
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -84,11 +85,9 @@ class Trainer:
         _check_sides(config, self.network)
         self.network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            betas=(0.9, 0.99),  # 0.999 let one odd crop throw a run off for a hundred steps
-            weight_decay=config.optimiser.weight_decay,
-        )
+        self.predicts = CATALOG[config.network.name].predicts
+        self.dtype = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
+        self.optimiser = _optimiser(config.optimiser, self.network)
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -111,12 +110,17 @@ class Trainer:
         source = PairSource(
             TruthSet(truths),
             patch=config.data.patch,
+            batch=config.data.batch,
             dose=config.dose,
             augmentation=config.augmentation,
             seed=config.seed,
         )
-        validation = ValidationSet(config.data) if self.process.rank == 0 else None
-        wrapped = DistributedDataParallel(self.network) if self.process.world > 1 else self.network
+        validation = (
+            ValidationSet(config.data, predicts=self.predicts, dtype=self.dtype)
+            if self.process.rank == 0
+            else None
+        )
+        wrapped = self._wrapped()
         steps = config.optimiser.steps
         last = steps if until is None else min(until, steps)
         saved, logged, losses = time.monotonic(), time.monotonic(), []
@@ -138,34 +142,52 @@ class Trainer:
 
     def averaged_network(self) -> nn.Module:
         """Return a copy of the network with the averaged weights."""
-        network = build_noise_network(self.config.network.name, self.config.network.options)
+        network = build(self.config.network.name, self.config.network.options)
         network.load_state_dict(self.average)
         network.to(self.process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.eval()
 
+    def _wrapped(self) -> nn.Module:
+        """Return the network as it is trained: compiled if asked, in step with other processes."""
+        network: nn.Module = self.network
+        if self.config.run.compiled:
+            network = cast(nn.Module, torch.compile(network))
+        # Moments of batch norm are shared as they are taken.
+        return (
+            DistributedDataParallel(network, broadcast_buffers=False)
+            if self.process.world > 1
+            else network
+        )
+
     def _batches(self, source: PairSource, last: int) -> Iterator[Batch]:
-        """Draw each batch in a second thread while the network is busy with the one before."""
+        """Draw batches in threads of their own while the network is busy with those before."""
         samples = self.process.share(self.config.data.batch)
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(source.batch, self.step, samples)
-            while self.step < last:
-                batch = ahead.result()
-                ahead = pool.submit(source.batch, self.step + 1, samples)
+        device, loaders = self.process.device, self.config.run.loaders
+        with ThreadPoolExecutor(loaders) as pool:
+            steps = iter(range(self.step, last))
+            ahead = deque(
+                pool.submit(source.batch, step, samples, device)
+                for step in itertools.islice(steps, loaders)
+            )
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead += (
+                    pool.submit(source.batch, step, samples, device)
+                    for step in itertools.islice(steps, 1)
+                )
                 yield batch
 
     def _train_step(self, network: nn.Module, batch: Batch) -> Tensor:
-        config, device = self.config.optimiser, self.process.device
-        factor = warmup_cosine(self.step, steps=config.steps, warmup=config.warmup)
+        config = self.config.optimiser
+        factor = rate_factor(
+            self.step, steps=config.steps, warmup=config.warmup, drops=config.drops
+        )
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * factor
-        batch = batch.to(device)
         with torch.autocast(
-            device.type, torch.bfloat16, enabled=self.config.run.precision == "bf16"
+            self.process.device.type, self.dtype, enabled=self.dtype != torch.float32
         ):
-            estimate = estimate_electrons(
-                network, batch.noisy, batch.readout_std, _jittered_scaling(batch)
-            )
-            loss = noise_unit_loss(estimate, batch.clean, batch.readout_std).mean()
+            loss = LOSSES[self.predicts](network, batch).mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
@@ -178,11 +200,13 @@ class Trainer:
     def _update_average(self) -> None:
         # Young averages forget faster, so that the random start is soon gone.
         decay = min(self.config.optimiser.average, (1 + self.step) / (10 + self.step))
-        for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
-            else:
-                self.average[name].copy_(value)
+        state = self.network.state_dict()
+        floats = [name for name, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.average[name] for name in floats], [state[name] for name in floats], 1 - decay
+        )
+        for name in state.keys() - set(floats):
+            self.average[name].copy_(state[name])
 
     def _log(self, report: Report, **figures: Any) -> None:
         if self.process.rank == 0:
@@ -242,10 +266,13 @@ class Trainer:
 
     def _restore_optimiser(self, tensors: Mapping[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}
-        for index, (name, _) in enumerate(self.network.named_parameters()):
+        for index, (name, weight) in enumerate(self.network.named_parameters()):
             moments = _under(f"{name}/", tensors)
-            if moments:
-                state[index] = moments
+            # In the memory order of the weights: the fused step takes that for granted.
+            state[index] = {
+                key: torch.empty_like(weight).copy_(value) if value.ndim else value
+                for key, value in moments.items()
+            }
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
 
@@ -309,7 +336,7 @@ def _fresh_network(config: TrainConfig) -> nn.Module:
     """Build the network of a run as it is before the first step."""
     wanted = config.network
     if not wanted.start:
-        return build_noise_network(wanted.name, wanted.options)
+        return build(wanted.name, wanted.options)
     network, record = load_weights(wanted.start)
     if (record.network, dict(record.options)) != (wanted.name, dict(wanted.options)):
         raise ConfigError(
@@ -317,6 +344,14 @@ def _fresh_network(config: TrainConfig) -> nn.Module:
             f"expected {wanted.name} {dict(wanted.options)}"
         )
     return network.train()
+
+
+def _optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if config.kind == "adamw" else torch.optim.Adam
+    # Fused: hundreds of small weights would otherwise take longer to step than to differentiate.
+    return kind(
+        network.parameters(), betas=config.betas, weight_decay=config.weight_decay, fused=True
+    )
 
 
 def _check_sides(config: TrainConfig, network: nn.Module) -> None:
@@ -347,8 +382,3 @@ def _logged_step(line: str) -> float:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _jittered_scaling(batch: Batch) -> Scaling:
-    scaling = fit_scaling(batch.noisy[..., ::2, ::2], batch.readout_std)
-    return Scaling(scaling.centre + batch.shift * scaling.span, scaling.span * batch.widen)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lowdose.data.pairs import Batch
+from lowdose.models import unit
+from lowdose.models.catalog import Predicts
+from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling
 
 
 def noise_unit_loss(estimate: Tensor, clean: Tensor, readout_std: Tensor) -> Tensor:
@@ -33,3 +41,52 @@ def noise_unit_loss(estimate: Tensor, clean: Tensor, readout_std: Tensor) -> Ten
     local = error / (variance + 0.1 * mean_variance)
     squared = ((error / mean_variance + local) / 2).mean(dim=(1, 2, 3))
     return (squared + 1e-4).sqrt()  # the root's slope has no end at zero
+
+
+def ede2018_loss(squared_error: Tensor) -> Tensor:
+    """Loss of the paper: a thousand times the squared error, or its root where that is above 1.
+
+    Parameters
+    ----------
+    squared_error : Tensor, shape (B,)
+        Mean squared error of each image, in units of the noisy image's range.
+
+    Returns
+    -------
+    Tensor, shape (B,)
+
+    References
+    ----------
+    .. [1] J. M. Ede, Ultramicroscopy 202, 18 (2019); arXiv:1807.11234.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ede2018_loss(torch.tensor([0.0005, 0.001, 0.004])).tolist()
+    [0.5, 1.0, 2.0]
+    """
+    scaled = 1000 * squared_error
+    # Clamped, since the slope of a root at zero would make NaN of the branch not taken.
+    return torch.where(scaled < 1, scaled, scaled.clamp_min(1).sqrt())
+
+
+def loss_of_noise(network: nn.Module, batch: Batch) -> Tensor:
+    """Loss per image of a network that predicts noise, see `noise_unit_loss`; shape (B,)."""
+    scaling = fit_scaling(batch.noisy[..., ::2, ::2], batch.readout_std)
+    jittered = Scaling(scaling.centre + batch.shift * scaling.span, scaling.span * batch.widen)
+    estimate = estimate_electrons(network, batch.noisy, batch.readout_std, jittered)
+    return noise_unit_loss(estimate, batch.clean, batch.readout_std)
+
+
+def loss_of_image(network: nn.Module, batch: Batch) -> Tensor:
+    """Loss per image of a network that predicts an image, see `ede2018_loss`; shape (B,)."""
+    noisy = unit.fit_range(batch.noisy).apply(batch.noisy)
+    estimate = network(noisy.contiguous(memory_format=torch.channels_last))
+    error = estimate.float() - unit.target(noisy, batch.clean)
+    return ede2018_loss(error.square().mean(dim=(1, 2, 3)))
+
+
+LOSSES: Mapping[Predicts, Callable[[nn.Module, Batch], Tensor]] = {
+    "noise": loss_of_noise,
+    "image": loss_of_image,
+}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lowdose.data.truths import Truth, load_truths
-from lowdose.models.counts import estimate_electrons, fit_scaling
+from lowdose.models.catalog import Predicts, denoise_whole
 from lowdose.physics.noise import detect
 from lowdose.train.config import DataConfig
 
@@ -18,9 +18,20 @@ class ValidationSet:
     ----------
     config : DataConfig
         Names folders, patch and doses; without folders every score is empty.
+    predicts : {"noise", "image"}
+        What the network predicts.
+    dtype : torch.dtype
+        In which convolutions are computed.
     """
 
-    def __init__(self, config: DataConfig) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        *,
+        predicts: Predicts = "noise",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.predicts, self.dtype = predicts, dtype
         self.doses = config.validation_doses
         side = config.validation_patch
         truths = load_truths(config.validation, least_side=side) if config.validation else []
@@ -56,8 +67,8 @@ class ValidationSet:
             rng = torch.Generator().manual_seed(index)
             noisy = detect(clean * dose, rng=rng)[None].to(device)
             readout = noisy.new_zeros(1)
-            with torch.autocast(device.type, torch.bfloat16):
-                estimate = estimate_electrons(network, noisy, readout, fit_scaling(noisy, readout))
+            with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+                estimate = denoise_whole(network, self.predicts, noisy, readout)
             truth = (clean * dose)[None].to(device)
             errors.append([(image - truth).square().mean() for image in (estimate, noisy)])
         error, noise = torch.tensor(errors).T
