@@ -1,12 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from lowdose import infer
+from lowdose.checkpoint import save_weights
 from lowdose.errors import ConfigError, NoiseModelError, OutputError, WeightsError
 from lowdose.infer import Denoiser, denoise, pick_device, pick_precision
 from lowdose.micrograph import Axis, Micrograph
+from lowdose.models.catalog import build
 from lowdose.physics.dose import NoiseModel
+from lowdose.records import Record
 
 COUNTS = NoiseModel(1.0)
 
@@ -297,3 +302,63 @@ def test_a_network_that_takes_texture_for_noise_is_held_back_at_high_dose(tiny):
 def test_a_bare_array_or_path_is_refused_with_what_to_pass(what, tiny):
     with pytest.raises(TypeError, match=r"lowdose\.Micrograph\(pixels\)"):
         tiny()(what)
+
+
+# Networks that map images to images: the paper's, as narrow as it gets.
+
+
+@pytest.fixture
+def narrow(tmp_path):
+    """Denoisers with the paper's network that share one file of random weights."""
+    torch.manual_seed(0)
+    network = build("atrous", {"width": 1 / 64})
+    for _ in range(3):  # moments, so that something of the image arrives
+        network(torch.rand(1, 1, 64, 64))
+    record = Record("narrow", "atrous", {"width": 1 / 64})
+    path = str(tmp_path / "narrow.safetensors")
+    save_weights(Path(path), network.state_dict(), record, dtype=torch.float32)
+    return lambda **options: Denoiser(path, **{"device": "cpu", "precision": "float32"} | options)
+
+
+def test_an_image_of_the_papers_size_passes_in_one_window(narrow):
+    image = micrograph((512, 512))
+    denoiser = narrow()
+    seen = []
+    denoiser._network.register_forward_hook(lambda module, given, made: seen.append(given[0].shape))
+    denoiser(image, noise=COUNTS)
+    assert seen == [(1, 1, 512, 512)]
+
+
+def test_it_is_shown_the_image_between_its_extremes_and_brought_back_to_them(narrow):
+    image = micrograph((64, 64))
+    denoiser = narrow()
+    low, high = float(image.pixels.min()), float(image.pixels.max())
+    seen = torch.from_numpy(image.pixels.astype("f4") - low)[None, None] / (high - low)
+    with torch.inference_mode():
+        expected = low + (high - low) * denoiser._network(seen).clamp(0, 1)[0, 0].numpy()
+    result = denoiser(image, noise=COUNTS).micrograph.pixels
+    assert np.ptp(result) > 0.3
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_units_of_the_pixels_do_not_matter_to_it(narrow):
+    image = micrograph((64, 64))
+    other = Micrograph(3.5 * image.pixels - 200)
+    plain = narrow()(image, noise=COUNTS).micrograph.pixels
+    result = narrow()(other, noise=NoiseModel(3.5, offset=-200.0)).micrograph.pixels
+    np.testing.assert_allclose(result, 3.5 * plain - 200, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (33, 17), (500, 530), (700, 1100)])
+def test_it_takes_any_size(shape, narrow):
+    result = narrow()(micrograph(shape), noise=COUNTS).micrograph.pixels
+    assert result.shape == shape
+    assert np.isfinite(result).all()
+
+
+def test_its_windows_are_as_large_as_the_crops_it_is_trained_on(narrow):
+    denoiser = narrow()
+    seen = []
+    denoiser._network.register_forward_hook(lambda module, given, made: seen.append(given[0].shape))
+    denoiser(micrograph((700, 1100)), noise=COUNTS)
+    assert seen == 6 * [(1, 1, 512, 512)]

@@ -1,9 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lowdose.tiling import tile_plan, view
+from lowdose.tiling import tile_plan, view, window_plan
 
 plans = given(
     height=st.integers(1, 90),
@@ -106,3 +108,40 @@ def test_a_single_pixel_fills_any_window():
 def test_a_window_inside_the_image_is_no_copy():
     image = np.arange(24).reshape(4, 6)
     assert np.shares_memory(view(image, (slice(2, 4), slice(0, 4))), image)
+
+
+SIZES = [1, 7, 16, 63, 64, 65, 100, 128, 129, 511]
+
+
+@pytest.mark.parametrize("height", SIZES)
+@pytest.mark.parametrize("width", [5, 64, 200])
+def test_cores_of_equal_windows_cover_every_pixel_once(height, width):
+    count = np.zeros((height, width), int)
+    for tile in window_plan((height, width), side=64, overlap=16, stride=8):
+        count[tile.core] += 1
+    assert (count == 1).all()
+
+
+@pytest.mark.parametrize("length", SIZES)
+def test_equal_windows_lie_on_the_stride_and_overlap_enough(length):
+    plan = window_plan((length, 8), side=64, overlap=16, stride=8)
+    windows, cores = ([tile[0] for tile in each] for each in zip(*map(parts, plan), strict=True))
+    side = min(64, -(-length // 8) * 8)
+    assert all(w.start % 8 == 0 and w.stop - w.start == side for w in windows)
+    for before, after in itertools.pairwise(windows):
+        assert before.stop - after.start >= 16
+    for core, window, is_first, is_last in zip(
+        cores, windows, [True, *[False] * (len(cores) - 1)], [*[False] * (len(cores) - 1), True],
+        strict=True,
+    ):  # fmt: skip
+        assert is_first or core.start - window.start >= 8
+        assert is_last or window.stop - core.stop >= 8
+
+
+def parts(tile):
+    return tile.window, tile.core
+
+
+def test_an_image_of_2048_needs_25_windows_of_512():
+    assert len(window_plan((2048, 2048), side=512, overlap=128, stride=16)) == 25
+    assert len(window_plan((512, 512), side=512, overlap=128, stride=16)) == 1

@@ -23,7 +23,7 @@ from lowdose.models.unit import UnitRange, estimate_in_range, fit_range
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.records import DEFAULT, Record
-from lowdose.tiling import Tile, Window, tile_plan, view
+from lowdose.tiling import Tile, Window, tile_plan, view, window_plan
 
 Precision = Literal["auto", "bf16", "float32"]
 Progress = Callable[[int, int], None]
@@ -171,10 +171,7 @@ class Denoiser:
             yield target.size
             return
         frame = self._look_at(source, noise)
-        shape = cast(tuple[int, int], source.shape)
-        network = cast(TiledNetwork, self._network)
-        plan = tile_plan(shape, side=self._tile_side(), halo=network.halo, stride=network.stride)
-        for tile in plan:
+        for tile in self._plan(cast(tuple[int, int], source.shape)):
             target[tile.core] = self._denoise_tile(view(source, tile.window), tile, frame)
             yield target[tile.core].size
 
@@ -218,15 +215,21 @@ class Denoiser:
         rng = torch.Generator(self.device).manual_seed(0)
         return noise_share(self._network, noisy, readout, scaling, rng=rng)
 
-    def _tile_side(self) -> int:
+    def _plan(self, shape: tuple[int, int]) -> list[Tile]:
         network = cast(TiledNetwork, self._network)
+        halo, stride = network.halo, network.stride
+        if network.window is None:
+            return tile_plan(shape, side=self._tile_side(halo), halo=halo, stride=stride)
+        # A tile that was asked for is a core; rounded up, as those of the other plan are.
+        side = -(-(self.tile + 2 * halo) // stride) * stride if self.tile else network.window
+        return window_plan(shape, side=side, overlap=2 * halo, stride=stride)
+
+    def _tile_side(self, halo: int) -> int:
         if self.tile:
             return self.tile
-        if network.window:
-            return network.window - 2 * network.halo
         # Half of what is free: other programs want to live as well.
         pixels = 0.5 * free_memory(self.device) / _BYTES_PER_PIXEL[self.dtype]
-        core = int(pixels**0.5) - 2 * network.halo
+        core = int(pixels**0.5) - 2 * halo
         return min(max(core, _TILES[0]), _TILES[1])
 
 

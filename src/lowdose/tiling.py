@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,53 @@ def _cut(length: int, side: int, halo: int, stride: int) -> list[Window]:
     return [
         (slice(at, min(at + core, length)), slice(max(at - halo, 0), min(at + core + halo, end)))
         for at in range(0, length, core)
+    ]
+
+
+def window_plan(shape: tuple[int, int], *, side: int, overlap: int, stride: int) -> list[Tile]:
+    """Plan tiles whose windows all have the size that a network was trained on.
+
+    For networks that look farther than any affordable halo: their results depend on the windows,
+    the less so the farther from a window's border, so cores end in the middle of overlaps.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width of the image, at least 1.
+    side : int
+        Of the windows, a multiple of the stride; an image no larger gets one window.
+    overlap : int
+        Pixels that neighbouring windows share at least; smaller than `side`.
+    stride : int
+        Windows start at its multiples.
+
+    Returns
+    -------
+    list of Tile
+        Row by row; the cores cover every pixel once.
+
+    Examples
+    --------
+    >>> plan = window_plan((96, 40), side=64, overlap=16, stride=8)
+    >>> [t.window[0] for t in plan], [t.core[0] for t in plan]
+    ([slice(0, 64, None), slice(32, 96, None)], [slice(0, 48, None), slice(48, 96, None)])
+    """
+    rows, columns = (_spread(length, side, overlap, stride) for length in shape)
+    return [Tile((cy, cx), (wy, wx)) for cy, wy in rows for cx, wx in columns]
+
+
+def _spread(length: int, side: int, overlap: int, stride: int) -> list[Window]:
+    """Cores and windows along one axis, evenly spread."""
+    end = -(-length // stride) * stride
+    if end <= side:
+        return [(slice(0, length), slice(0, end))]
+    gaps = -(-(end - side) // (side - overlap))
+    starts = [(end - side) * n // gaps // stride * stride for n in range(gaps + 1)]
+    middles = [(before + side + after) // 2 for before, after in itertools.pairwise(starts)]
+    cores = itertools.pairwise([0, *middles, length])
+    return [
+        (slice(*core), slice(start, start + side))
+        for core, start in zip(cores, starts, strict=True)
     ]
 
 

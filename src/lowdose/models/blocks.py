@@ -232,15 +232,17 @@ class BatchRenorm2d(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        seen = float(self.num_batches_tracked)
+        seen = self.num_batches_tracked.to(
+            mean.dtype
+        )  # tensors throughout: a device is not awaited
         # How far r and d may go: nowhere while the moments are strange, then ever further.
-        trust = min(max((seen - RENORM_FROM) / (RENORM_FULLY - RENORM_FROM), 0), 1)
+        trust = ((seen - RENORM_FROM) / (RENORM_FULLY - RENORM_FROM)).clamp(0, 1)
         deviation = (self.running_var + self.eps).sqrt()
         most = 1 + trust * (MOST_SCALE - 1)
         scale = ((variance + self.eps).sqrt() / deviation).clamp(1 / most, most)
         shift = (mean - self.running_mean) / deviation
         shift = shift.clamp(-trust * MOST_SHIFT, trust * MOST_SHIFT)
-        newest = max(BATCH_NORM_MOMENTUM, 1 / (1 + seen))  # the first batches are averaged evenly
+        newest = (1 / (1 + seen)).clamp_min(BATCH_NORM_MOMENTUM)  # the first are averaged evenly
         self.running_mean.lerp_(mean, newest)
         self.running_var.lerp_(variance, newest)
         self.num_batches_tracked += 1
