@@ -1,10 +1,12 @@
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 from lowdose.models.atrous import atrous
-from lowdose.models.blocks import RENORM_FULLY, BatchRenorm2d, fold_norms
+from lowdose.models.blocks import RENORM_FROM, RENORM_FULLY, BatchRenorm2d, fold_norms
 
 
 def experienced(channels=3):
@@ -101,3 +103,42 @@ def test_folding_norms_leaves_the_function_and_nearly_no_norm(form):
     torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-5)
     left = sum(isinstance(module, BatchRenorm2d) for module in network.modules())
     assert left == 4  # of the pyramid: the second of each rate, and that of the image level
+
+
+def experienced_network():
+    torch.manual_seed(0)
+    network = atrous(width=1 / 32).double()
+    for module in network.modules():
+        if isinstance(module, BatchRenorm2d):
+            module.num_batches_tracked.fill_((RENORM_FROM + RENORM_FULLY) // 2)
+    return network
+
+
+def gradients(network, share):
+    """Gradients and moments after part of a batch of four; the same batch every time."""
+    rng = torch.Generator().manual_seed(1)
+    images = torch.rand(2, 4, 1, 64, 64, generator=rng).double()
+    noisy, clean = images[:, share]
+    (network(noisy) - clean).square().mean().backward()
+    bare = getattr(network, "module", network)
+    weights = {name: weight.grad for name, weight in bare.named_parameters()}
+    return weights | dict(bare.named_buffers())
+
+
+def one_of_two(rank, folder):
+    store = f"file://{folder}/rendezvous"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    network = DistributedDataParallel(experienced_network())
+    torch.save(gradients(network, slice(rank, None, 2)), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_share_moments_and_gradients_as_one_with_the_whole_batch(tmp_path):
+    expected = gradients(experienced_network(), slice(None))
+    torch.multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert found.keys() == expected.keys()
+        for name, value in found.items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-12)

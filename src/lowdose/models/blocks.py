@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -209,7 +208,7 @@ class BatchRenorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         shared = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        mean, variance = _shared_moments(x) if shared else self._moments(x)
+        mean, variance = _shared_moments(x.to(self.weight.dtype)) if shared else self._moments(x)
         scale, shift = self._correction(mean.detach(), variance.detach())
         weight, bias = self.weight * scale, self.bias + self.weight * shift
         if not shared:
@@ -249,11 +248,29 @@ class BatchRenorm2d(nn.BatchNorm2d):
         return scale, shift
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum of what each process holds; its gradient is the sum of what each of them asks for."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        """Return the sum to every process."""
+        summed = own.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the sum of the gradients to every process."""
+        summed = gradient.clone()
+        dist.all_reduce(summed)
+        return summed
+
+
 def _shared_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance over all processes, each with as many pixels, and with gradient."""
-    x = x.float()
     sums = torch.stack((x.mean(dim=(0, 2, 3)), x.square().mean(dim=(0, 2, 3))))
-    mean, square = all_reduce(sums) / dist.get_world_size()  # type: ignore[no-untyped-call]
+    summed: Tensor = _SumOverProcesses.apply(sums)  # type: ignore[no-untyped-call]
+    mean, square = summed / dist.get_world_size()
     return mean, (square - mean.square()).clamp_min(0)
 
 

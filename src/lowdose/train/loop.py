@@ -152,12 +152,7 @@ class Trainer:
         network: nn.Module = self.network
         if self.config.run.compiled:
             network = cast(nn.Module, torch.compile(network))
-        # Moments of batch norm are shared as they are taken.
-        return (
-            DistributedDataParallel(network, broadcast_buffers=False)
-            if self.process.world > 1
-            else network
-        )
+        return DistributedDataParallel(network) if self.process.world > 1 else network
 
     def _batches(self, source: PairSource, last: int) -> Iterator[Batch]:
         """Draw batches in threads of their own while the network is busy with those before."""
