@@ -52,7 +52,7 @@ def masked_crc32c(content: bytes | bytearray) -> int:
     Examples
     --------
     >>> hex(masked_crc32c(b"123456789"))
-    '0xc78a9195'
+    '0xc78ab0e5'
     """
     crc = crc32c(content)
     return ((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF
