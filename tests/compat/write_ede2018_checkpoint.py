@@ -6,6 +6,7 @@ measured and then disturbed, so that few activations are cut off at 0 or 6.
 
     python write_ede2018_checkpoint.py FOLDER --width 0.03125 --shape 32 320 --most 500
 
+wrote tests/models/ede2018_checkpoint, and without options it writes the network at its full width.
 FOLDER then holds the checkpoint `-1234` and layers.npz: the input, the output of both forms of the
 image level, and a sample of each layer's output, of the second form where it differs.
 """
@@ -200,6 +201,7 @@ def main() -> None:
     np.savez(
         options.folder / "layers.npz",
         input=image,
+        most=options.most,
         **{f"released/{name}": values for name, values in first.items()},
         **{f"figure/{name}": second[name] for name in sorted(changed)},
     )

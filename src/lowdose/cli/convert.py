@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowdose.cli.lines import one_line
+from lowdose.cli.progress import Bar
 from lowdose.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def convert_ede2018(
     from lowdose.checkpoint import save_weights
     from lowdose.models.ede2018 import read_checkpoint
 
-    found = read_checkpoint(checkpoint, image_level=image_level.value)
+    with Bar() as bar:
+        found = read_checkpoint(checkpoint, image_level=image_level.value, progress=bar)
     state = found.network.state_dict()
     record = save_weights(output, state, _record(output.stem, found), dtype=torch.float32)
     for line in _lines(found, record, output):

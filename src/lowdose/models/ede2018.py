@@ -6,7 +6,7 @@ that a walk over them finds every name.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -181,7 +181,12 @@ class Checkpoint:
     ignored: tuple[str, ...]
 
 
-def read_checkpoint(path: Path, *, image_level: ImageLevel = "released") -> Checkpoint:
+def read_checkpoint(
+    path: Path,
+    *,
+    image_level: ImageLevel = "released",
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> Checkpoint:
     """Read the network from a TensorFlow checkpoint, after every name, shape and checksum.
 
     Parameters
@@ -190,6 +195,8 @@ def read_checkpoint(path: Path, *, image_level: ImageLevel = "released") -> Chec
         See `lowdose.models.tensor_bundle.find_prefix`.
     image_level : {"released", "figure"}
         See `lowdose.models.atrous.atrous`; the variables do not tell the two apart.
+    progress : callable
+        Called before each variable is read, with its name, how many are done and of how many.
 
     Returns
     -------
@@ -212,11 +219,15 @@ def read_checkpoint(path: Path, *, image_level: ImageLevel = "released") -> Chec
         # The check allocates nothing; then what the files hold bounds what the network takes.
         with torch.device("meta"):
             planned = atrous(**options)
-        names = variable_map(planned).keys()
+        names = variable_map(planned)
         ignored = [name for name in shapes if _is_bookkeeping(name, shapes[name], names)]
         check_variables(planned, {name: shapes[name] for name in shapes.keys() - set(ignored)})
+        variables: dict[str, NDArray[np.float32]] = {}
+        for name in names:
+            progress(name, len(variables), len(names))
+            variables[name] = _finite(name, bundle.read(name))
         network = atrous(**options)
-        load_variables(network, {name: _finite(name, bundle.read(name)) for name in names})
+        load_variables(network, variables)
     except WeightsError as err:
         raise WeightsError(f"{bundle.prefix}: {err}") from None
     step = int(bundle.read(STEP)) if STEP in ignored else None
