@@ -104,4 +104,4 @@ def test_another_network_ends_in_a_sentence(call, tmp_path):
     write_bundle(tmp_path / "m", {"dense/kernel": np.ones((2, 2), np.float32)})
     result = call("convert-ede2018", tmp_path / "m", "-o", tmp_path / "m.safetensors")
     assert result.exit_code == 2
-    assert f"{tmp_path / 'm'}: it is no checkpoint of this network" in result.stderr
+    assert f"{tmp_path / 'm'}: is no checkpoint of this network" in result.stderr

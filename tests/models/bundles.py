@@ -15,13 +15,22 @@ MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
 def write_bundle(
     prefix: Path, variables: Mapping[str, np.ndarray], *, lies: Any = None, **options: Any
 ) -> Path:
-    """Write an index and one data file.
+    """Write an index and one data file; `options` are of `table`."""
+    entries, content = messages(variables, lies or {})
+    prefix.with_name(f"{prefix.name}.data-00000-of-00001").write_bytes(content)
+    prefix.with_name(f"{prefix.name}.index").write_bytes(table(entries, **options))
+    return prefix
 
-    `lies` replaces fields of entries, {name: {field number: value}}, those of the header under "";
-    `options` are of `table`.
+
+def messages(
+    variables: Mapping[str, np.ndarray], lies: Mapping[str, Mapping[int, Any]]
+) -> tuple[dict[bytes, bytes], bytes]:
+    """Entries of an index, and the data they describe.
+
+    `lies` replaces fields of entries, {name: {field number: value}}, those of the header under "".
     """
-    lies, content = lies or {}, b""
-    messages = {b"": message({1: 1, 2: 0, 3: {1: 1}} | lies.get("", {}))}
+    content = b""
+    entries = {b"": message({1: 1, 2: 0, 3: {1: 1}} | lies.get("", {}))}
     for name, values in sorted(variables.items()):
         piece = values.tobytes()
         fields = {
@@ -32,11 +41,9 @@ def write_bundle(
             5: len(piece),
             6: struct.pack("<I", masked(piece)),
         }
-        messages[name.encode()] = message(fields | lies.get(name, {}))
+        entries[name.encode()] = message(fields | lies.get(name, {}))
         content += piece
-    prefix.with_name(f"{prefix.name}.data-00000-of-00001").write_bytes(content)
-    prefix.with_name(f"{prefix.name}.index").write_bytes(table(messages, **options))
-    return prefix
+    return entries, content
 
 
 def message(fields: Mapping[int, Any]) -> bytes:
@@ -48,13 +55,8 @@ def message(fields: Mapping[int, Any]) -> bytes:
         elif isinstance(value, bytes):
             content += varint(key << 3 | 5) + value
         else:
-            inner = (
-                message(value)
-                if isinstance(value, Mapping)
-                else b"".join(
-                    varint(2 << 3 | 2) + varint(len(axis)) + axis for axis in map(message, value)
-                )
-            )
+            parts = [value] if isinstance(value, Mapping) else [{2: axis} for axis in value]
+            inner = b"".join(map(message, parts))
             content += varint(key << 3 | 2) + varint(len(inner)) + inner
     return content
 
@@ -103,11 +105,18 @@ def varint(number: int) -> bytes:
     return content + bytes([number])
 
 
+def remainder(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+    return byte
+
+
+REMAINDERS = [remainder(byte) for byte in range(256)]
+
+
 def masked(content: bytes) -> int:
     crc = 0xFFFFFFFF
     for byte in content:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        crc = crc >> 8 ^ REMAINDERS[(crc ^ byte) & 0xFF]
     crc ^= 0xFFFFFFFF
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

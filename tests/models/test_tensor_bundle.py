@@ -8,7 +8,7 @@ from lowdose.errors import InputError, LimitError, MalformedFileError, Unsupport
 from lowdose.models.crc32c import crc32c
 from lowdose.models.sstable import MAX_KEYS
 from lowdose.models.tensor_bundle import TensorBundle, find_prefix
-from tests.models.bundles import MAGIC, block, handle, masked, table, varint, write_bundle
+from tests.models.bundles import MAGIC, block, handle, masked, messages, table, varint, write_bundle
 
 REAL = Path(__file__).with_name("ede2018_checkpoint")  # written by TensorFlow 2.21
 
@@ -134,8 +134,11 @@ def test_other_kinds_are_refused_with_what_to_do(tmp_path):
         find_prefix(tmp_path / "model")
     old = tmp_path / "old.ckpt"
     old.write_bytes(bytes(100) + MAGIC)
-    with pytest.raises(UnsupportedContentError, match=r"format V1, .*SaverDef\.V2"):
+    with pytest.raises(UnsupportedContentError, match=r"format V1, .* save it again"):
         find_prefix(old)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/run/old.ckpt"\n')
+    with pytest.raises(UnsupportedContentError, match="format V1"):
+        find_prefix(tmp_path)
     old.write_bytes(b"PK")
     with pytest.raises(UnsupportedContentError, match=r"has an index, old\.ckpt\.index, beside it"):
         find_prefix(old)
@@ -174,6 +177,27 @@ def test_every_flipped_byte_is_refused_or_changes_nothing(tmp_path, snappy):
         path.write_bytes(content)
     # Where the meta data lie is not looked at, nor they, nor the footer's padding.
     assert harmless < 60
+
+
+def test_altered_blocks_with_right_checksums_are_read_or_refused(tmp_path):
+    """What a malicious file would be; a checksum alone protects from accidents only."""
+    prefix = tmp_path / "m"
+    entries, content = messages(dict(list(VARIABLES.items())[:6]), {})
+    (tmp_path / "m.data-00000-of-00001").write_bytes(content)
+    sound = block(entries)[:-5]
+    outcomes = {"read": 0, "refused": 0}
+    for seed in range(500):
+        rng = np.random.default_rng(seed)
+        altered = bytearray(sound)
+        for at in rng.integers(len(altered), size=rng.integers(1, 4)):
+            altered[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.integers(256)])
+        (tmp_path / "m.index").write_bytes(one_block(raw_block(bytes(altered))))
+        try:
+            read_all(prefix)
+            outcomes["read"] += 1
+        except InputError:
+            outcomes["refused"] += 1
+    assert min(outcomes.values()) > 10
 
 
 def test_flipped_bytes_of_a_real_one_are_refused(tmp_path):

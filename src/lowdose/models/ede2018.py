@@ -230,9 +230,8 @@ def read_checkpoint(
         load_variables(network, variables)
     except WeightsError as err:
         raise WeightsError(f"{bundle.prefix}: {err}") from None
-    step = int(bundle.read(STEP)) if STEP in ignored else None
     return Checkpoint(
-        network.eval(), options, bundle.prefix, bundle.digests(), step, tuple(ignored)
+        network.eval(), options, bundle.prefix, bundle.digests(), _step(bundle), tuple(ignored)
     )
 
 
@@ -260,19 +259,17 @@ def fitting_width(shapes: Mapping[str, tuple[int, ...]]) -> float:
     >>> fitting_width(shapes)
     0.25
     """
-    found = {name: shapes.get(name, ()) for name in WIDTHS}
-    if any(len(shape) != 1 for shape in found.values()):
-        raise WeightsError(
-            f"it is no checkpoint of this network: its {' and '.join(found)} have shapes "
-            f"{', '.join(map(str, found.values()))}; expected one axis each."
-        )
-    least = max((found[name][0] - 0.5) / channels for name, channels in WIDTHS.items())
-    most = min((found[name][0] + 0.5) / channels for name, channels in WIDTHS.items())
+    for name in WIDTHS:
+        if len(shapes.get(name, ())) != 1:
+            raise WeightsError(f"is no checkpoint of this network: has no {name} of one axis.")
+    found = {name: shapes[name][0] for name in WIDTHS}
+    least = max((found[name] - 0.5) / channels for name, channels in WIDTHS.items())
+    most = min((found[name] + 0.5) / channels for name, channels in WIDTHS.items())
     width = round((least + most) / 2, 6)
     if not 0 < least <= width <= most < MAX_WIDTH:
         raise WeightsError(
-            f"it is no checkpoint of this network: {[shape[0] for shape in found.values()]} "
-            f"channels are not {list(WIDTHS.values())} times one factor below {MAX_WIDTH}."
+            f"is no checkpoint of this network: {', '.join(map(str, found.values()))} channels are "
+            f"not {', '.join(map(str, WIDTHS.values()))} times one factor below {MAX_WIDTH}."
         )
     return width
 
@@ -289,6 +286,14 @@ def _is_bookkeeping(name: str, shape: tuple[int, ...], names: Collection[str]) -
     return name not in names and (
         (not shape and not name.startswith(SCOPE)) or f"{SCOPE}{layer}" in names
     )
+
+
+def _step(bundle: TensorBundle) -> int | None:
+    entry = bundle.entries.get(STEP)
+    if entry is None or entry.shape or not entry.is_readable:
+        return None
+    value = bundle.read(STEP)
+    return int(value) if value.dtype.kind == "i" else None
 
 
 def _finite(name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -38,6 +38,8 @@ _MAX_AXES = 8
 _MAX_LIST_BYTES = 64 << 10  # of the text file that says which is the latest
 _FORMAT_VERSION = 1
 
+_SLICE = b"\0"  # starts the key of a part of a partitioned variable
+
 # Protocol buffers tag a field with how it is written.
 _VARINT, _BYTES = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}
@@ -98,8 +100,8 @@ class TensorBundle:
     prefix : Path
         What its files share.
     entries : dict of str to Entry
-        By name. Each lies within its data file, overlaps none and, if it is of a type that can be
-        read, has the size of its shape.
+        By name, without the parts of partitioned ones. Each lies within its data file, overlaps
+        none and, if it is of a type that can be read, has the size of its shape.
     files : tuple of Path
         The index and the data files.
 
@@ -118,6 +120,7 @@ class TensorBundle:
             self.entries = {
                 key.decode("utf-8", "surrogateescape"): _entry(value)
                 for key, value in table.items()
+                if not key.startswith(_SLICE)
             }
         except ValueError as err:
             raise MalformedFileError(
@@ -223,7 +226,7 @@ def find_prefix(path: Path) -> Path:
         raise UnsupportedContentError(
             path,
             "is a checkpoint of format V1, which is one file. Load it with TensorFlow and save it "
-            "with tf.compat.v1.train.Saver(write_version=tf.compat.v1.train.SaverDef.V2).",
+            "again: tf.compat.v1.train.Saver writes V2.",
         )
     raise UnsupportedContentError(
         path, f"is no checkpoint of format V2: that has an index, {prefix.name}.index, beside it."
@@ -237,13 +240,14 @@ def _prefix_in(folder: Path) -> Path:
             "is a SavedModel, most of which is a graph. Its variables are a checkpoint: "
             f"give {folder / 'variables' / 'variables'}.",
         )
-    found = [path.stem for path in sorted(folder.glob("*.index"))]
     listed = folder / "checkpoint"
     if os.path.isfile(listed):
         match = _LISTED.search(_content(listed, _MAX_LIST_BYTES).decode("utf-8", "replace"))
         # It names the path on the machine that trained; the files were moved since.
         latest = re.split(r"[/\\]", match[1])[-1] if match else ""
-        found = [latest] if latest in found else found
+        if any(os.path.isfile(folder / name) for name in (latest, f"{latest}.index")):
+            return find_prefix(folder / latest)
+    found = [path.stem for path in sorted(folder.glob("*.index"))]
     if len(found) != 1:
         names = ", ".join(found[:5]) or "none"
         raise InputError(
