@@ -241,8 +241,10 @@ HUGE = 1 << 60
         ("nn/Conv/weights", {5: HUGE}, "would end at byte"),
         ("nn/Conv/weights", {4: HUGE}, "would end at byte"),
         ("nn/Conv/weights", {4: (1 << 64) - 1, 5: 1}, "would end at byte"),
-        ("nn/Conv/weights", {2: [{1: HUGE}] * 8}, "has 72 bytes and shape"),
-        ("nn/Conv/weights", {2: [{1: (1 << 64) - 1}]}, "has 72 bytes and shape"),  # -1
+        ("nn/Conv/weights", {2: [{1: 3}, {1: 7}]}, r"has 72 bytes and shape \(3, 7\)"),
+        ("nn/Conv/weights", {2: [{1: HUGE}] * 8}, "a variable of it has the shape"),
+        ("nn/Conv/weights", {2: [{1: (1 << 64) - 1}]}, "a variable of it has the shape"),  # -1
+        ("nn/Conv/weights", {2: [{1: 0}, {1: HUGE}], 5: 0}, "a variable of it has the shape"),
         ("nn/Conv/weights", {2: [{1: 2}] * 9}, "has 9 axes"),
         ("nn/Conv/weights", {4: 8}, "begins within the variable before it"),
         ("nn/Conv/weights", {3: 1}, "lies in data file 1 of 1"),

@@ -35,6 +35,7 @@ _DTYPES: Mapping[int, np.dtype[Any]] = {1: np.dtype("<f4"), 9: np.dtype("<i8")}
 _MAX_INDEX_BYTES = 4 << 20
 _MAX_SHARDS = 1000
 _MAX_AXES = 8
+_MAX_NUMBERS = 1 << 40  # in one variable; numpy counts their bytes in 63 bits
 _MAX_LIST_BYTES = 64 << 10  # of the text file that says which is the latest
 _FORMAT_VERSION = 1
 
@@ -304,9 +305,12 @@ def _entry(message: bytes) -> Entry:
     axes = [axis for shape in _messages(fields, 2) for axis in _messages(shape, 2)]
     if len(axes) > _MAX_AXES:
         raise ValueError(f"a variable of it has {len(axes)} axes; {_MAX_AXES} are allowed")
+    shape = tuple(_number(axis, 1) for axis in axes)
+    if math.prod(length or 1 for length in shape) > _MAX_NUMBERS:  # even where one axis is empty
+        raise ValueError(f"a variable of it has the shape {shape}")
     return Entry(
         dtype=_number(fields, 1),
-        shape=tuple(_number(axis, 1) for axis in axes),
+        shape=shape,
         shard=_number(fields, 3),
         offset=_number(fields, 4),
         size=_number(fields, 5),
