@@ -134,6 +134,7 @@ class Store:
                 continue
             self._results[result.key] = result
         if lines and not self._results and lines[0].endswith(b"\n"):
+            self._file.close()
             raise ConfigError(f"{self._path}: holds no result of lowdose bench; name a new folder.")
         if lines and not lines[-1].endswith(b"\n"):
             self._file.truncate(self._file.seek(0, os.SEEK_END) - len(lines[-1]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,17 @@ def write_tables(bench: Bench, folder: Path) -> None:
     write_rows(folder / f"{name}-timing.csv", timing_head, _timing_rows(bench))
 
 
-def write_page(bench: Bench, folder: Path, pictures: Sequence[Path]) -> None:
-    """Write ``NAME.md``, with pictures that lie in the same folder, and ``NAME.json``.
+def write_page(bench: Bench, folder: Path, pictures: Mapping[str, str]) -> None:
+    """Write ``NAME.md`` and ``NAME.json``.
+
+    Parameters
+    ----------
+    bench : Bench
+        With all its results.
+    folder : Path
+        Exists.
+    pictures : mapping of str to str
+        Captions by the name of a file in that folder.
 
     Raises
     ------
@@ -300,11 +309,11 @@ def _by_dose(bench: Bench, section: Section) -> Iterator[str]:
     yield ""
 
 
-def _pictures(pictures: Sequence[Path]) -> Iterator[str]:
+def _pictures(pictures: Mapping[str, str]) -> Iterator[str]:
     if pictures:
         yield from ("## Figures", "")
-    for path in pictures:
-        yield from (f"![{path.stem}]({path.name})", "")
+    for name, caption in pictures.items():
+        yield from (f"![{caption}]({name})", "", caption, "")
 
 
 def _methods(bench: Bench) -> Iterator[str]:

@@ -130,7 +130,8 @@ def bench(
             progress=lambda label, done, total: bar(one_line(label), done, total),
         )
         write_tables(run, output)
-        write_page(run, page, draw_figures(run, page))
+        pictures = {picture.path.name: picture.caption for picture in draw_figures(run, page)}
+        write_page(run, page, pictures)
     typer.echo(f"{count} results computed, {_total(plan)} in all")
     typer.echo(one_line(f"see {page / f'{name}.md'}"))
 

@@ -36,14 +36,14 @@ class Row:
     Parameters
     ----------
     title : str
-        Above them; empty for none.
+        Above them; without one, no room is left for it.
     panels : sequence of Panel
         From left to right.
     reference : ndarray, optional
         Pixels that set the contrast; by default those of the last panel.
     """
 
-    title: str
+    title: str | None
     panels: Sequence[Panel]
     reference: NDArray[Any] | None = None
 
@@ -80,11 +80,11 @@ def save_picture(path: Path, picture: Image.Image) -> None:
 
 def _draw_row(row: Row) -> Image.Image:
     height, width = row.panels[0].pixels.shape
-    step, top = width + _MARGIN, _TITLE if row.title else _MARGIN
+    step, top = width + _MARGIN, _MARGIN if row.title is None else _TITLE
     size = (_MARGIN + step * len(row.panels), top + height + _CAPTION)
     page = Image.new("L", size, _PAPER)
     pen = ImageDraw.Draw(page)
-    pen.text((_MARGIN, _TITLE / 2), row.title, _INK, _font(19), anchor="lm")
+    pen.text((_MARGIN, _TITLE / 2), row.title or "", _INK, _font(19), anchor="lm")
     reference = row.panels[-1].pixels if row.reference is None else row.reference
     low, high = np.percentile(reference, (_DARK, _BRIGHT))
     for left, panel in zip(range(_MARGIN, size[0], step), row.panels, strict=False):
