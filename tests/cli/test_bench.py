@@ -1,6 +1,9 @@
 """``lowdose bench``: one command from truths to a page; the same command again, the same bits."""
 
 import csv
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,12 +52,39 @@ def test_the_same_command_gives_the_same_bits_and_computes_nothing_twice(call, c
         assert len(list(csv.DictReader(file))) == 12
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of children here")
+def test_a_killed_run_leaves_no_worker_and_ends_with_the_same_bits(call, spawn, clean, tmp_path):
+    more = ("--method", "wavelet:tuned", "--method", "bregman", "--dose", "low", "--seed", "0",
+            "--seed", "1", "--seed", "2", "--workers", "2")  # fmt: skip
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\n\ndef run(noisy):\n    time.sleep(0.5)\n    return noisy\n")
+    command = (*words(clean, tmp_path / "cut"), *more, "--plugin", f"slow={slow}:run")
+    process = spawn(*command)
+    results = tmp_path / "cut" / "results.jsonl"
+    while process.poll() is None and not (results.exists() and results.stat().st_size):
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline, "workers outlive the run"
+        time.sleep(0.05)
+    done = int(call(*command).stdout.split()[0])
+    assert 0 < done < 36
+    whole = (*words(clean, tmp_path / "whole"), *command[6:])
+    assert call(*whole).stdout.startswith("36 results computed")
+    assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
+
+
 def test_a_peer_needs_two_lines_and_no_code(call, clean, tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text("def same(noisy):\n    return noisy\n")
     plugins = tmp_path / "peers.toml"
     plugins.write_text(f'[third]\ncallable = "{mine}:same"\n')
-    copy = 'python3 -c "import shutil, sys; shutil.copy(*sys.argv[1:])" {input} {output}'
+    code = "import shutil, sys; shutil.copy(*sys.argv[1:])"
+    copy = f'"{sys.executable}" -c "{code}" {{input}} {{output}}'
     more = ("--dose", "20", "--plugin", f"first={mine}:same", "--command", f"second={copy}",
             "--plugins", plugins)  # fmt: skip
     result = call(*words(clean, tmp_path / "run", *more))

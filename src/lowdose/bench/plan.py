@@ -213,22 +213,30 @@ def read_splits(manifest: Path, truths: Sequence[Truth]) -> dict[str, frozenset[
     if not known:
         raise ConfigError(f"{manifest}: names none of the truths, such as {truths[0].name!r}.")
     splits: dict[str, set[str]] = {}
-    for name, row in sorted(known.items()):
-        if row.get("modality"):
-            splits.setdefault(f"modality {row['modality']}", set()).add(name)
-        if _is_clean(row.get("sigma_over_range")):
-            splits.setdefault(f"sigma/range < {CLEAN_SIGMA:g}", set()).add(name)
-    for truth in truths:
-        if truth.name in known:
-            splits.setdefault(f"group {truth.group}", set()).add(truth.name)
-    return {words: frozenset(names) for words, names in splits.items() if len(names) > 1}
+    for kind in (_modality, _cleanness, _group):
+        words = {
+            truth.name: kind(known[truth.name], truth) for truth in truths if truth.name in known
+        }
+        for word in sorted(set(words.values()) - {""}):
+            splits[word] = {name for name, own in words.items() if own == word}
+    return {word: frozenset(names) for word, names in splits.items() if len(names) > 1}
 
 
-def _is_clean(text: str | None) -> bool:
+def _modality(row: Mapping[str, str], _: Truth) -> str:
+    return f"modality {row['modality']}" if row.get("modality") else ""
+
+
+def _cleanness(row: Mapping[str, str], _: Truth) -> str:
+    """Empty where the residual noise is not known, or not below the limit."""
     try:
-        return float(text or "nan") < CLEAN_SIGMA
+        is_clean = float(row.get("sigma_over_range") or "nan") < CLEAN_SIGMA
     except ValueError:
-        return False
+        is_clean = False
+    return f"sigma/range < {CLEAN_SIGMA:g}" if is_clean else ""
+
+
+def _group(_: Mapping[str, str], truth: Truth) -> str:
+    return f"group {truth.group}"
 
 
 def spread_examples(truths: Sequence[Truth], count: int) -> list[str]:

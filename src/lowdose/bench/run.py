@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -241,26 +240,19 @@ def _run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, list[Res
 
 def _start_worker() -> None:
     """Leave Ctrl-C to the parent, end with it, and take one thread."""
+    import torch
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _take_one_thread()
+    torch.set_num_threads(1)
 
 
 def _end_with_parent() -> None:
+    """End when the parent does, also by ``kill -9``: a worker alone would wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _take_one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    with contextlib.suppress(ImportError):
-        import cv2
-
-        cv2.setNumThreads(1)
 
 
 @contextlib.contextmanager
@@ -268,12 +260,8 @@ def _one_thread() -> Iterator[None]:
     import torch
 
     threads = torch.get_num_threads()
-    opencv = sys.modules.get("cv2")
-    opencv_threads = opencv.getNumThreads() if opencv else 0
-    _take_one_thread()
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        if opencv:
-            opencv.setNumThreads(opencv_threads)

@@ -34,7 +34,8 @@ _GROUP = "group "
 _HEAD = """\
 # {title}
 
-Made by `lowdose bench`, lowdose {version}, protocol {protocol}. {exposures}
+Made by `lowdose bench TRUTHS -o FOLDER{preset}`, lowdose {version}, protocol {protocol}, {seeds} of
+the noise. Image by image: `{name}-scores.csv` in that folder.
 
 The noise is Poisson with fixed seeds; a method is given the noisy counts and nothing else.
 
@@ -219,16 +220,23 @@ def _pairs(
         yield ours, theirs, better, differences
 
 
+_TITLES = {
+    "paper": "The paper's table",
+    "classical": "Classical methods",
+    "quality": "How good the weights are",
+}
+
+
 def _facts(bench: Bench) -> dict[str, Any]:
     plan = bench.plan
-    titles = {"paper": "The paper's table", "classical": "Classical methods"}
-    title = titles.get(plan.name, "How good the weights are" if plan.name == "quality" else "")
-    seeds = ", ".join(map(str, plan.seeds))
-    exposures = f"Seeds of the noise: {seeds}." if len(plan.seeds) > 1 else f"Seed {seeds}."
     return {
-        "title": title or "Benchmark", "version": __version__, "protocol": PROTOCOL,
-        "exposures": exposures,
-    }  # fmt: skip
+        "name": plan.name,
+        "title": _TITLES.get(plan.name, "Benchmark"),
+        "preset": f" --preset {plan.name}" if plan.name in _TITLES else "",
+        "version": __version__,
+        "protocol": PROTOCOL,
+        "seeds": f"seed{'s' * (len(plan.seeds) > 1)} {', '.join(map(str, plan.seeds))}",
+    }
 
 
 def _page(bench: Bench) -> Iterator[str]:

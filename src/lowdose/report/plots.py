@@ -32,8 +32,8 @@ _INK, _FILL, _PALE = "0.1", "0.75", "0.55"
 # Lines that differ in print without colour.
 _DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = "osD^v<>PX*"
-_SIDE = 240  # pixels of a panel of an example, and
-_ZOOM, _INSET = 3, 40  # its inset: so many pixels, so much larger
+_SIDE = 200  # pixels of a panel of an example, and
+_ZOOM, _INSET = 3, 32  # its inset: so many pixels, so much larger
 _COLUMNS = 4
 
 
@@ -166,7 +166,7 @@ def _densities(run: _Run) -> Figure:
     figure, axes = _new(1, 2, 0.8 + 0.36 * len(run.labels), sharey=True)
     figure.suptitle(f"density over images, with the median; {run.title}", fontsize=10)
     _ridges(axes[0, 0], [np.log10(run.values(label, "mse")) for label in run.labels])
-    _ridges(axes[0, 1], [run.values(label, "ssim") for label in run.labels])
+    _ridges(axes[0, 1], [run.values(label, "ssim") for label in run.labels], most=1.0)
     axes[0, 0].set_yticks(range(len(run.labels)), run.labels)
     axes[0, 0].invert_yaxis()
     axes[0, 0].set_xlabel("mean squared error, noisy image's range²", fontsize=9)
@@ -180,12 +180,13 @@ def _decades(limits: tuple[float, float]) -> list[int]:
     return list(range(int(np.ceil(limits[0])), int(np.floor(limits[1])) + 1))
 
 
-def _ridges(axes: Any, samples: Sequence[NDArray[np.float64]]) -> None:
+def _ridges(axes: Any, samples: Sequence[NDArray[np.float64]], *, most: float = np.inf) -> None:
     """Densities one below the other, each to the same height, with a bar at the median."""
     from scipy.stats import gaussian_kde
 
     low, high = min(map(np.min, samples)), max(map(np.max, samples))
-    grid = np.linspace(low - 0.15 * (high - low), high + 0.15 * (high - low), 300)
+    margin = 0.15 * (high - low)
+    grid = np.linspace(low - margin, min(high + margin, most), 300)
     for place, sample in enumerate(samples):
         if np.ptp(sample) > 0:
             density = gaussian_kde(sample)(grid)
