@@ -58,6 +58,15 @@ def test_files_carry_counts_exactly():
     assert np.array_equal(outside.run_command(line(COPY, "{input}", "{output}"), NOISY), NOISY)
 
 
+def test_a_program_runs_where_the_user_is_and_cannot_ask(tmp_path, monkeypatch):
+    (tmp_path / "copy.py").write_text(COPY.replace("; ", "\n"))
+    monkeypatch.chdir(tmp_path)
+    command = f'"{sys.executable}" copy.py {{input}} {{output}}'
+    assert np.array_equal(outside.run_command(command, NOISY), NOISY)
+    with pytest.raises(ConfigError, match="EOFError"):
+        outside.run_command(line("input()", "{input}", "{output}"), NOISY)
+
+
 def test_a_program_that_makes_a_folder_of_its_output_is_understood():
     code = "import os, shutil, sys; os.mkdir(sys.argv[2]); shutil.copy(sys.argv[1], sys.argv[2])"
     assert np.array_equal(outside.run_command(line(code, "{input}", "{output}"), NOISY), NOISY)

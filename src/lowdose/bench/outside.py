@@ -191,7 +191,8 @@ def run_command(line: str, noisy: NDArray[np.float32]) -> NDArray[Any]:
 
         words = [_PLACE.sub(place, word) for word in _words(line)]
         write(places["input"], Micrograph(noisy))
-        done = subprocess.run(words, cwd=folder, capture_output=True, check=False)
+        # Without anything to read from, a program that asks a question ends instead of waiting.
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
             last = said[-1] if said else "nothing"
