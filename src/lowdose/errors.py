@@ -43,6 +43,10 @@ class InputError(LowdoseError):
         self.problem = problem
         super().__init__(f"{path}: {problem}")
 
+    def __reduce__(self) -> tuple[type["InputError"], tuple[Path, str]]:
+        """Pickle with both arguments: it may come from another process."""
+        return type(self), (self.path, self.problem)
+
 
 class UnknownFormatError(InputError):
     """The content is of no format that lowdose reads."""

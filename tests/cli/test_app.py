@@ -7,7 +7,10 @@ import pytest
 
 import lowdose
 
-COMMANDS = ("denoise", "info", "simulate", "demo", "evaluate", "models", "train", "convert-ede2018")
+COMMANDS = (
+    "denoise", "info", "simulate", "demo", "evaluate", "bench", "models", "train",
+    "convert-ede2018",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])

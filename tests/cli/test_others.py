@@ -123,7 +123,7 @@ def test_evaluate_exposes_a_folder_and_writes_every_score(call, tiny_weights, tm
     result = call("evaluate", *words, "--gain-known")
     assert result.exit_code == 0
     rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
-    assert [row["method"] for row in rows[:3]] == ["none", "tiny", "tiny, gain known"]
+    assert [row["method"] for row in rows[:3]] == ["none", "tiny", "tiny:gain-known"]
     assert {row["image"] for row in rows} == {"a.mrc", "b.mrc"}
 
 

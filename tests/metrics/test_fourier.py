@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from lowdose.metrics import RingCorrelation, frc, frc_resolution
+from lowdose.metrics import RingCorrelation, frc, frc_resolution, radial_profile
 
 
 def noise(seed, shape=(128, 128)):
@@ -86,3 +86,27 @@ def test_resolution_is_nyquist_at_best_and_infinite_at_worst():
 def test_refuses_what_has_no_rings():
     with pytest.raises(ValueError, match="at least 4 x 4"):
         frc(np.zeros((3, 9)), np.zeros((3, 9)))
+
+
+def test_a_radial_profile_is_the_papers_by_its_own_steps():
+    image = np.random.default_rng(0).normal(5, 1, (32, 32))
+    magnitude = np.fft.fftshift(np.abs(np.fft.fft2(image)))
+    y, x = np.indices(image.shape)
+    radius = np.sqrt((x - 16) ** 2 + (y - 16) ** 2).astype(int)
+    profile = np.bincount(radius.ravel(), magnitude.ravel()) / np.bincount(radius.ravel())
+    np.testing.assert_allclose(radial_profile(image), profile / profile.sum())
+    assert len(radial_profile(np.ones((512, 512)))) == 363  # as its script has it
+
+
+def test_a_wave_is_at_its_own_radius():
+    y, x = np.mgrid[:64, :64]
+    profile = radial_profile(np.cos(2 * np.pi * (3 * y + 4 * x) / 64))
+    assert np.argmax(profile) == 5
+    assert profile.sum() == pytest.approx(1)
+
+
+def test_what_has_no_profile_is_refused():
+    with pytest.raises(ValueError, match="zero everywhere"):
+        radial_profile(np.zeros((8, 8)))
+    with pytest.raises(ValueError, match=r"needs \(H, W\)"):
+        radial_profile(np.ones(8))

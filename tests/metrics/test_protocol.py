@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lowdose.metrics import PaperScores, clean_protocol, paper_mean, paper_protocol
+from lowdose.metrics import (
+    PaperScores,
+    clean_protocol,
+    frc,
+    frc_resolution,
+    paper_images,
+    paper_mean,
+    paper_protocol,
+)
 
 DOSE = 60
 
@@ -53,6 +61,17 @@ def test_paper_estimate_is_clipped(truth, noisy):
     assert paper_protocol(3.0 * noisy - 40, truth, noisy) == paper_protocol(inside, truth, noisy)
 
 
+def test_the_paper_clips_no_filter_but_its_network(truth, noisy):
+    estimate = 3.0 * noisy - 40
+    scaled, _ = paper_images(estimate, truth, noisy, clip=False)
+    np.testing.assert_allclose(scaled, estimate / noisy.max())
+    clipped, target = paper_images(estimate, truth, noisy)
+    np.testing.assert_array_equal(clipped, np.clip(scaled, 0, 1))
+    free = paper_protocol(estimate, truth, noisy, clip=False)
+    assert free.mse == pytest.approx(np.mean((scaled - target) ** 2))
+    assert free.mse > paper_protocol(estimate, truth, noisy).mse
+
+
 def test_paper_mean_clips_each_image():
     scores = [PaperScores(0.002, 0.5), PaperScores(1.0, -0.5)]
     assert paper_mean(scores) == PaperScores(pytest.approx(0.007), pytest.approx(0.25))
@@ -70,6 +89,20 @@ def test_clean_scores_agree_with_scikit_image(truth, noisy):
 
 def test_clean_scores_do_not_clip(truth):
     assert clean_protocol(DOSE * truth - 100, DOSE * truth).mse == pytest.approx(100**2)
+
+
+def test_bias_is_the_share_of_intensity_gained(truth):
+    counts = DOSE * truth
+    assert clean_protocol(1.02 * counts, counts).bias == pytest.approx(0.02)
+    assert clean_protocol(counts - counts.mean() / 4, counts).bias == pytest.approx(-0.25)
+    assert np.isnan(clean_protocol(counts, counts - 2 * counts.mean()).bias)
+
+
+def test_frc_cutoff_is_the_frequency_where_signal_and_error_are_equal(truth, noisy):
+    assert clean_protocol(truth, truth).frc_cutoff == 0.5
+    expected = 1 / frc_resolution(frc(noisy, DOSE * truth), threshold=0.5)
+    assert clean_protocol(noisy, DOSE * truth).frc_cutoff == expected
+    assert 0 < expected < 0.5
 
 
 def test_inputs_are_not_written_to(truth, noisy):

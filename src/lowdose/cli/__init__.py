@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lowdose import __version__
+from lowdose.cli.bench import bench
 from lowdose.cli.convert import convert_ede2018
 from lowdose.cli.demo import demo
 from lowdose.cli.denoise import denoise
@@ -27,7 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _command in (denoise, info, simulate, demo, evaluate, models, train, convert_ede2018):
+for _command in (denoise, info, simulate, demo, evaluate, bench, models, train, convert_ede2018):
     app.command()(reported(_command))
 
 

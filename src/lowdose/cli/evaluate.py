@@ -15,7 +15,7 @@ from lowdose.cli.table import table
 from lowdose.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
-    from lowdose.bench.evaluate import Summary
+    from lowdose.bench.scores import Summary
     from lowdose.infer import Denoiser
 
 
@@ -24,7 +24,9 @@ def evaluate(
     truth: Annotated[Path, typer.Option(help="Noise-free file, or folder of them.")],
     dose: Annotated[
         str | None,
-        typer.Option(help="Expose the truths: low, ordinary, or counts at the brightest."),
+        typer.Option(
+            help="Expose the truths: low, low-uniform, ordinary, or counts at the brightest."
+        ),
     ] = None,
     noisy: Annotated[Path | None, typer.Option(help="Or a file with noise, of one truth.")] = None,
     denoised: Annotated[
@@ -41,11 +43,12 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option(help="Write the scores of each image there.")] = None,
     device: opt.Device = "auto",
 ) -> None:
-    """Score a model, or a denoised file, against the truth.
+    """Score a model, or a denoised file, against the truth: quick figures on the terminal.
 
     "paper" columns follow the protocol of Ede (2018), in units of the noisy image's range; the
     others are in counts, nothing clipped or rescaled, with the truth's range. "error" is the
-    squared error divided by that of the noisy image: mean, and the worst image.
+    squared error divided by that of the noisy image: mean, and the worst image. Several methods,
+    tables and figures: lowdose bench.
 
     \b
     Examples:
@@ -62,6 +65,9 @@ def evaluate(
     if csv and not csv.parent.is_dir():  # said before the work
         raise OutputError(f"{csv}: its folder does not exist. Create {csv.parent} first.")
     from lowdose.bench import evaluate as bench
+    from lowdose.bench.doses import parse_law
+    from lowdose.bench.methods import build, parse_method
+    from lowdose.bench.scores import summarise, write_csv
     from lowdose.data.truths import load_truths
 
     def load() -> Denoiser:
@@ -72,18 +78,19 @@ def evaluate(
     if noisy:
         images = [bench.evaluate_files(truth, noisy, denoised, load=load)]
     else:
-        law, truths = bench.parse_law(str(dose)), bench.select(load_truths([truth]), names)
-        methods = bench.methods_of(load(), gain_known=gain_known)
+        law, truths = parse_law(str(dose)), bench.select(load_truths([truth]), names)
+        wanted = [model, f"{model}:gain-known"] if gain_known else [model]
+        methods = [build(parse_method(text), device=device) for text in wanted]
         images = []
         with Bar() as bar:
             for image in bench.evaluate_truths(truths, methods, dose=law, seed=seed):
                 images.append(image)
                 bar(one_line(image.name), len(images), len(truths))
-    typer.echo(_text(bench.summarise(images)))
+    typer.echo(_text(summarise(images)))
     if len(images) > 1:
         typer.echo(f"{len(images)} images; ± is the deviation over them")
     if csv:
-        bench.write_csv(csv, images)
+        write_csv(csv, images)
 
 
 def _text(summaries: list[Summary]) -> str:

@@ -120,6 +120,46 @@ def frc_resolution(curve: RingCorrelation, *, threshold: float = 1 / 7) -> float
     return 1 / float(np.interp(threshold, curve.correlation[ends], curve.frequency[ends]))
 
 
+def radial_profile(image: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean Fourier magnitude by radius, scaled to sum 1, as the paper plots it [1]_.
+
+    Parameters
+    ----------
+    image : array_like, shape (H, W)
+        Real and not zero everywhere; its unit does not matter.
+
+    Returns
+    -------
+    ndarray, shape (R,)
+        Element r is the mean over all frequencies whose distance from zero, in steps of the
+        discrete transform and rounded down, is r. No window: the mean of the image is element 0.
+
+    Raises
+    ------
+    ValueError
+        If the image is not two-dimensional, not finite, or zero everywhere.
+
+    References
+    ----------
+    .. [1] J. M. Ede, Ultramicroscopy 202, 18 (2019), script ``apply_filters.py``.
+
+    Examples
+    --------
+    >>> radial_profile(np.ones((4, 4)))  # nothing but a mean
+    array([1., 0., 0.])
+    """
+    image, _ = comparable(image, image)
+    if image.ndim != 2:
+        raise ValueError(f"image has shape {image.shape}; a radial profile needs (H, W).")
+    steps = [np.fft.fftfreq(side, 1 / side) for side in image.shape]
+    radius = np.hypot(*np.meshgrid(*steps, indexing="ij")).astype(np.intp).ravel()
+    magnitude = np.abs(np.fft.fft2(image)).ravel()
+    profile = np.bincount(radius, magnitude) / np.bincount(radius)
+    if not profile.any():
+        raise ValueError("image is zero everywhere; its profile has no sum to scale by.")
+    return np.asarray(profile / profile.sum(), dtype=np.float64)
+
+
 def _windowed(image: NDArray[np.float64], window: bool) -> NDArray[np.float64]:
     """Return `image` without its mean, under a Hann window if asked."""
     image = image - image.mean()

@@ -1,11 +1,13 @@
 """Two ways to score a denoiser of counts: as Ede (2018) did, and without that way's oddities."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from lowdose.metrics.fourier import frc, frc_resolution
 from lowdose.metrics.pixelwise import comparable, mse, positive_range, psnr
 from lowdose.metrics.structure import ssim
 
@@ -20,15 +22,65 @@ class PaperScores:
 
 @dataclass(frozen=True)
 class CleanScores:
-    """Mean squared error in counts², PSNR in dB and SSIM, with the truth's range."""
+    """An estimate in counts against the truth in counts.
+
+    Parameters
+    ----------
+    mse : float
+        Mean squared error in counts².
+    psnr, ssim : float
+        In dB, and at most 1; both with the truth's range.
+    bias : float
+        Mean of the estimate over that of the truth, less 1: intensity gained or lost. NaN where
+        the truth's mean is not positive.
+    frc_cutoff : float
+        Spatial frequency in cycles per pixel at which the Fourier ring correlation with the truth
+        first falls below 1/2, where signal and error are equal: 0.5 at best, 0 at worst.
+    """
 
     mse: float
     psnr: float
     ssim: float
+    bias: float
+    frc_cutoff: float
+
+
+def paper_images(
+    estimate_counts: ArrayLike, truth: ArrayLike, noisy_counts: ArrayLike, *, clip: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bring an estimate and its target to the scale on which the reference paper compares them.
+
+    Parameters
+    ----------
+    estimate_counts, truth, noisy_counts, clip
+        As for `paper_protocol`.
+
+    Returns
+    -------
+    (ndarray, ndarray), shape (H, W)
+        The estimate in units of the noisy image's range, and the target.
+
+    Raises
+    ------
+    ValueError
+        If the images cannot be compared, the noisy image is constant, or the truth is zero
+        everywhere.
+
+    Examples
+    --------
+    >>> paper_images([[0, 8]], [[0.0, 1.0]], [[0, 4]], clip=False)
+    (array([[0., 2.]]), array([[0., 1.]]))
+    """
+    estimate, noisy = comparable(estimate_counts, noisy_counts)
+    truth, noisy = comparable(truth, noisy)
+    low, span = noisy.min(), positive_range(np.ptp(noisy))
+    scaled = (estimate - low) / span
+    target = truth * (((noisy - low) / span).mean() / positive_range(truth.mean()))
+    return np.clip(scaled, 0, 1) if clip else scaled, target
 
 
 def paper_protocol(
-    estimate_counts: ArrayLike, truth: ArrayLike, noisy_counts: ArrayLike
+    estimate_counts: ArrayLike, truth: ArrayLike, noisy_counts: ArrayLike, *, clip: bool = True
 ) -> PaperScores:
     """Score an estimate as the reference paper does [1]_.
 
@@ -43,11 +95,14 @@ def paper_protocol(
         The noise-free image scaled to [0, 1] by its own minimum and maximum.
     noisy_counts : array_like, shape (H, W)
         ``Poisson(s * truth)``.
+    clip : bool
+        Clip the scaled estimate to [0, 1] first. The released benchmark does so with the output
+        of its network and of no other method.
 
     Returns
     -------
     PaperScores
-        SSIM takes the range of the *estimate*; the error is not clipped: see `paper_mean`.
+        SSIM takes the range of the *estimate*; the error is not capped: see `paper_capped`.
 
     Raises
     ------
@@ -57,9 +112,6 @@ def paper_protocol(
 
     Notes
     -----
-    The estimate is clipped to [0, 1] before it is scored. The released benchmark clips its
-    network's output and no other method's; clipping all treats them alike, and moves the scores
-    of its classical filters by less than 0.1 %.
     The truth's minimum is 0 and Poisson(0) is 0, so the noisy image's minimum is 0 as well: the
     map is a mere division by its maximum. With readout noise it would not be, and a perfect
     estimate would no longer score 0: this protocol is for Poisson noise alone.
@@ -68,12 +120,19 @@ def paper_protocol(
     ----------
     .. [1] J. M. Ede, Ultramicroscopy 202, 18 (2019); arXiv:1807.11234.
     """
-    estimate, noisy = comparable(estimate_counts, noisy_counts)
-    truth, noisy = comparable(truth, noisy)
-    low, span = noisy.min(), positive_range(np.ptp(noisy))
-    scaled = np.clip((estimate - low) / span, 0, 1)
-    target = truth * (((noisy - low) / span).mean() / positive_range(truth.mean()))
+    scaled, target = paper_images(estimate_counts, truth, noisy_counts, clip=clip)
     return PaperScores(mse(scaled, target), ssim(scaled, target, data_range=float(np.ptp(scaled))))
+
+
+def paper_capped(score: PaperScores) -> PaperScores:
+    """Cap a score as the paper does before it averages: error at 0.012, similarity in [0, 1].
+
+    Examples
+    --------
+    >>> paper_capped(PaperScores(0.5, -0.5))
+    PaperScores(mse=0.012, ssim=0.0)
+    """
+    return PaperScores(min(score.mse, 0.012), min(max(score.ssim, 0.0), 1.0))
 
 
 def paper_mean(scores: Iterable[PaperScores]) -> PaperScores:
@@ -87,15 +146,15 @@ def paper_mean(scores: Iterable[PaperScores]) -> PaperScores:
     Returns
     -------
     PaperScores
-        Means of the errors, each at most 0.012, and of the similarities, each in [0, 1].
+        Means of the scores, each capped: see `paper_capped`.
 
     Examples
     --------
     >>> paper_mean([PaperScores(0.5, 0.5), PaperScores(0.0, -0.5)])
     PaperScores(mse=0.006, ssim=0.25)
     """
-    pairs = np.array([(score.mse, score.ssim) for score in scores])
-    error, similarity = np.clip(pairs, 0, (0.012, 1)).mean(axis=0)
+    capped = [paper_capped(score) for score in scores]
+    error, similarity = np.mean([(score.mse, score.ssim) for score in capped], axis=0)
     return PaperScores(float(error), float(similarity))
 
 
@@ -124,9 +183,11 @@ def clean_protocol(estimate_counts: ArrayLike, truth_counts: ArrayLike) -> Clean
     1.0
     """
     estimate, truth = comparable(estimate_counts, truth_counts)
-    span = float(np.ptp(truth))
+    span, level = float(np.ptp(truth)), float(truth.mean())
     return CleanScores(
-        mse(estimate, truth),
-        psnr(estimate, truth, data_range=span),
-        ssim(estimate, truth, data_range=span),
+        mse=mse(estimate, truth),
+        psnr=psnr(estimate, truth, data_range=span),
+        ssim=ssim(estimate, truth, data_range=span),
+        bias=float(estimate.mean()) / level - 1 if level > 0 else math.nan,
+        frc_cutoff=1 / frc_resolution(frc(estimate, truth), threshold=0.5),
     )

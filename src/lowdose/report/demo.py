@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowdose.bench.evaluate import Score, evaluate_pair
+from lowdose.bench.scores import Score, evaluate_pair
 from lowdose.data.exposure import simulate_exposure
 from lowdose.data.simulate import KINDS
 from lowdose.io import write

@@ -31,10 +31,21 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """Panels of equal size with one stretch of contrast, that of the last one."""
+    """Panels of equal size with one stretch of contrast.
 
-    title: str
+    Parameters
+    ----------
+    title : str
+        Above them; without one, no room is left for it.
+    panels : sequence of Panel
+        From left to right.
+    reference : ndarray, optional
+        Pixels that set the contrast; by default those of the last panel.
+    """
+
+    title: str | None
     panels: Sequence[Panel]
+    reference: NDArray[Any] | None = None
 
 
 def draw_rows(rows: Sequence[Row]) -> Image.Image:
@@ -69,15 +80,16 @@ def save_picture(path: Path, picture: Image.Image) -> None:
 
 def _draw_row(row: Row) -> Image.Image:
     height, width = row.panels[0].pixels.shape
-    step = width + _MARGIN
-    size = (_MARGIN + step * len(row.panels), _TITLE + height + _CAPTION)
+    step, top = width + _MARGIN, _MARGIN if row.title is None else _TITLE
+    size = (_MARGIN + step * len(row.panels), top + height + _CAPTION)
     page = Image.new("L", size, _PAPER)
     pen = ImageDraw.Draw(page)
-    pen.text((_MARGIN, _TITLE / 2), row.title, _INK, _font(19), anchor="lm")
-    low, high = np.percentile(row.panels[-1].pixels, (_DARK, _BRIGHT))
+    pen.text((_MARGIN, _TITLE / 2), row.title or "", _INK, _font(19), anchor="lm")
+    reference = row.panels[-1].pixels if row.reference is None else row.reference
+    low, high = np.percentile(reference, (_DARK, _BRIGHT))
     for left, panel in zip(range(_MARGIN, size[0], step), row.panels, strict=False):
-        page.paste(Image.fromarray(_stretched(panel.pixels, low, high)), (left, _TITLE))
-        middle = (left + width / 2, _TITLE + height + _CAPTION / 2)
+        page.paste(Image.fromarray(_stretched(panel.pixels, low, high)), (left, top))
+        middle = (left + width / 2, top + height + _CAPTION / 2)
         pen.text(middle, panel.caption, _INK, _font(16), anchor="mm")
     return page
 
