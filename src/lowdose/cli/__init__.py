@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lowdose import __version__
+from lowdose.cli.dataset import app as dataset
 from lowdose.cli.demo import demo
 from lowdose.cli.denoise import denoise
 from lowdose.cli.evaluate import evaluate
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for _command in (denoise, info, simulate, demo, evaluate, models, train):
     app.command()(reported(_command))
+app.add_typer(dataset, name="dataset")
 
 
 def _print_version(is_asked: bool) -> None:
