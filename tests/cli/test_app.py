@@ -7,7 +7,7 @@ import pytest
 
 import lowdose
 
-COMMANDS = ("denoise", "info", "simulate", "demo", "evaluate", "models", "train")
+COMMANDS = ("denoise", "info", "simulate", "demo", "evaluate", "models", "train", "dataset")
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])

@@ -32,7 +32,13 @@ class Grouping(StrEnum):
 
 @app.callback()
 def _dataset() -> None:
-    """Build training sets from raw micrographs, and check them."""
+    """Build training sets from raw micrographs, and check them.
+
+    \b
+    Examples:
+      lowdose dataset build micrographs/ -o set/
+      lowdose dataset check set/
+    """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
 
 
 @app.command()
@@ -130,7 +136,8 @@ def check(
         typer.echo(one_line(f"lowdose: {problem}"), err=True)
     if not quiet:
         typer.echo(_splits(checked.splits))
-        typer.echo("all is well" if not checked.problems else f"{len(checked.problems)} problems")
+        count = len(checked.problems)
+        typer.echo(f"{count} problem{'s' * (count > 1)}" if count else "all is well")
     if checked.problems:
         raise typer.Exit(SOME_FAILED)
 

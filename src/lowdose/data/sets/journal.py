@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lowdose.errors import MalformedFileError, OutputError
 
@@ -22,9 +22,12 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.touch()
-            with open(path, "rb+") as file:
-                file.truncate(_whole_bytes(file.read, path.stat().st_size))
+            with open(path, "ab+") as file:
+                size = file.tell()
+                file.seek(0)
+                whole = _whole_bytes(file)
+                if whole < size:
+                    file.truncate(whole)
         except OSError as err:
             raise OutputError(f"{path}: cannot be written ({err.strerror}).") from err
 
@@ -57,10 +60,10 @@ class Journal:
             raise OutputError(f"{self.path}: cannot be written ({err.strerror}).") from err
 
 
-def _whole_bytes(read: Any, size: int) -> int:
+def _whole_bytes(file: BinaryIO) -> int:
     """Bytes up to and with the last line end."""
     whole = end = 0
-    while block := read(1 << 20):
+    while block := file.read(1 << 20):
         place = block.rfind(b"\n")
         whole = end + place + 1 if place >= 0 else whole
         end += len(block)
