@@ -12,10 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lowdose.checkpoint import load_weights
+from lowdose.data.sets.build import build_dataset
+from lowdose.data.sets.choices import Choices
 from lowdose.errors import ConfigError
 from lowdose.infer import Denoiser
 from lowdose.micrograph import Micrograph
 from lowdose.train.loop import Process, Trainer, _under, train
+from tests.data.fields import write_fields
 
 CPU = Process(0, 1, torch.device("cpu"))
 
@@ -257,6 +260,44 @@ def test_a_run_starts_from_given_weights_of_the_same_network_alone(
     other = {"start": str(path), "options": {"widths": [4, 12], "depths": [1, 1]}}
     with pytest.raises(ConfigError, match=r"start: .* holds unet"):
         Trainer(tiny_run(network=other), tmp_path / "other", CPU)
+
+
+@pytest.fixture
+def data_set(tmp_path):
+    """A data set of 24 crops of 32 x 32 in train and 8 in val."""
+    write_fields(tmp_path / "raw", [f"s{n}__{m}.npy" for n in range(4) for m in range(2)], side=64)
+    choices = Choices(crop=32, shard_crops=7, fractions=(0.75, 0.25, 0.0))
+    build_dataset([tmp_path / "raw"], tmp_path / "set", choices)
+    return tmp_path / "set"
+
+
+def test_a_data_set_is_streamed_and_resumed_bit_for_bit(tiny_run, tmp_path, data_set):
+    data = {"data": {"train": [str(data_set)], "validation": [str(data_set)]}}
+    train(tiny_run(**data), tmp_path / "straight")
+    for stop in (1, 4):
+        train(tiny_run(**data), tmp_path / "halting", until=stop)
+    train(tiny_run(**data), tmp_path / "halting")
+    assert same(state(tmp_path / "straight"), state(tmp_path / "halting"))
+    assert "mse_50" in log(tmp_path / "straight")[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"simulated": 1}, "streamed alone"),
+        ({"patch": 64}, "holds crops of 32 px"),
+    ],
+)
+def test_what_a_data_set_cannot_do_is_refused(change, problem, tiny_run, tmp_path, data_set):
+    config = tiny_run(data={"train": [str(data_set)], **change})
+    with pytest.raises(ConfigError, match=problem):
+        train(config, tmp_path / "run")
+
+
+def test_a_data_set_beside_a_folder_is_refused(tiny_run, tmp_path, data_set):
+    config = tiny_run(data={"train": [str(data_set), str(tmp_path / "raw")]})
+    with pytest.raises(ConfigError, match="Build one set from all folders"):
+        train(config, tmp_path / "run")
 
 
 ATROUS = {

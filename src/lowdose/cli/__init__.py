@@ -12,6 +12,7 @@ import typer
 from lowdose import __version__
 from lowdose.cli.bench import bench
 from lowdose.cli.convert import convert_ede2018
+from lowdose.cli.dataset import app as dataset
 from lowdose.cli.demo import demo
 from lowdose.cli.denoise import denoise
 from lowdose.cli.evaluate import evaluate
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for _command in (denoise, info, simulate, demo, evaluate, bench, models, train, convert_ede2018):
     app.command()(reported(_command))
+app.add_typer(dataset, name="dataset")
 
 
 def _print_version(is_asked: bool) -> None:

@@ -34,7 +34,9 @@ class NetworkConfig:
 class DataConfig:
     """Where the truths are, and how many crops of which size make a step.
 
-    Paths are relative to the configuration file. `simulated` truths of each kind of
+    Paths are relative to the configuration file. `train` names folders of micrographs, read into
+    memory, or one data set of `lowdose dataset build`, streamed from disk; `validation` likewise,
+    a data set giving at most 256 crops of its split "val". `simulated` truths of each kind of
     `lowdose.data.simulate` are drawn beside those read. `batch` counts the crops of all processes
     together. Validation takes the middle `validation_patch` pixels of each image.
     """

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lowdose.checkpoint import load_weights, save_weights
-from lowdose.data.pairs import Batch, PairSource
+from lowdose.data.pairs import Batch, PairSource, TruthSource
+from lowdose.data.shards import ShardSet, is_data_set
 from lowdose.data.truths import TruthSet, draw_truths, load_truths
 from lowdose.errors import ConfigError
 from lowdose.io.guard import whole_file
@@ -104,11 +105,8 @@ class Trainer:
             Stop (with a checkpoint) before this step.
         """
         config = self.config
-        truths = load_truths(config.data.train, least_side=config.data.patch)
-        side = max(512, config.data.patch)
-        truths += draw_truths(config.data.simulated, seed=config.seed, side=side)
         source = PairSource(
-            TruthSet(truths),
+            _truths(config),
             patch=config.data.patch,
             batch=config.data.batch,
             dose=config.dose,
@@ -325,6 +323,27 @@ def _process(device: str) -> Iterator[Process]:
         yield Process(dist.get_rank(), world, place)
     finally:
         dist.destroy_process_group()
+
+
+def _truths(config: TrainConfig) -> TruthSource:
+    """Return a data set that is streamed, or micrographs held in memory and simulated ones."""
+    data = config.data
+    if not any(map(is_data_set, data.train)):
+        truths = load_truths(data.train, least_side=data.patch)
+        side = max(512, data.patch)
+        return TruthSet(truths + draw_truths(data.simulated, seed=config.seed, side=side))
+    if len(data.train) > 1 or data.simulated:
+        raise ConfigError(
+            f"[data] train is {', '.join(data.train)} and simulated {data.simulated}; a data set "
+            "is streamed alone. Build one set from all folders, and set simulated = 0"
+        )
+    shards = ShardSet(data.train[0], "train", seed=config.seed)
+    if shards.description.crop < data.patch:
+        raise ConfigError(
+            f"{data.train[0]}: holds crops of {shards.description.crop} px; [data] patch is "
+            f"{data.patch}. Build it with --crop {data.patch}, or choose a smaller patch"
+        )
+    return shards
 
 
 def _fresh_network(config: TrainConfig) -> nn.Module:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
+from lowdose.data.shards import ShardSet, is_data_set
 from lowdose.data.truths import Truth, load_truths
 from lowdose.models.catalog import Predicts, denoise_whole
 from lowdose.physics.noise import detect
 from lowdose.train.config import DataConfig
+
+# Of a data set so many crops tell enough.
+MOST_CROPS = 256
 
 
 class ValidationSet:
@@ -34,8 +40,7 @@ class ValidationSet:
         self.predicts, self.dtype = predicts, dtype
         self.doses = config.validation_doses
         side = config.validation_patch
-        truths = load_truths(config.validation, least_side=side) if config.validation else []
-        self.clean = [_middle(truth, side) for truth in truths]
+        self.clean = [_middle(truth, side) for truth in _truths(config, side)]
 
     def score(self, network: nn.Module) -> dict[str, float]:
         """Mean squared error and PSNR per dose, in the paper's scale of truths in [0, 1].
@@ -73,6 +78,16 @@ class ValidationSet:
             errors.append([(image - truth).square().mean() for image in (estimate, noisy)])
         error, noise = torch.tensor(errors).T
         return error, noise
+
+
+def _truths(config: DataConfig, side: int) -> Iterator[Truth]:
+    """Every image of folders; of data sets the same few of their split "val", at most."""
+    folders = [place for place in config.validation if not is_data_set(place)]
+    if folders:
+        yield from load_truths(folders, least_side=side)
+    for place in filter(is_data_set, config.validation):
+        shards = ShardSet(place, "val")
+        yield from map(shards.truth, range(min(len(shards), MOST_CROPS)))
 
 
 def _middle(truth: Truth, side: int) -> Tensor:
