@@ -178,7 +178,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again_with_an_empty_log
 
 def test_the_length_and_the_running_of_a_run_may_change_on_the_way(tiny_run, tmp_path):
     train(tiny_run(), tmp_path / "run")
-    longer = tiny_run(optimiser={"steps": 8}, run={"log_every": 1})
+    longer = tiny_run(optimiser={"steps": 8, "drops": [0.9]}, run={"log_every": 1})
     train(longer, tmp_path / "run")
     assert list(losses(tmp_path / "run")) == [2, 4, 6, 7, 8]
 

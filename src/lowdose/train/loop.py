@@ -248,8 +248,8 @@ class Trainer:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if _lasting(facts["config"]) != _lasting(self.config.as_json()):
             raise ConfigError(
-                f"{self.folder} holds a run of another configuration; only the number of steps "
-                "and [run] may change on the way. Name another folder, or remove this one."
+                f"{self.folder} holds a run of another configuration; only steps and drops of "
+                "[optimiser] and [run] may change on the way. Name another folder, or remove this."
             )
         self.network.load_state_dict(_under("network/", tensors))
         for key, value in _under("average/", tensors).items():
@@ -383,7 +383,8 @@ def _lasting(config: str) -> dict[str, Any]:
     """Return the part of a configuration that must stay the same while a run is resumed."""
     table: dict[str, Any] = json.loads(config)
     table.pop("run")
-    table["optimiser"].pop("steps")
+    for name in ("steps", "drops"):  # a run may be made longer, its rate be stepped down by hand
+        table["optimiser"].pop(name)
     return table
 
 
