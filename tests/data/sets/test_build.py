@@ -342,6 +342,15 @@ def test_several_folders_are_named_below_the_one_they_share(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_name_that_is_no_text_is_kept_byte_by_byte(tmp_path):
+    name = os.fsdecode(b"caf\xe9__1.npy")
+    write_fields(tmp_path / "raw", ["a__1.npy", name])
+    build_dataset([tmp_path / "raw"], tmp_path / "set", SMALL)
+    with open(tmp_path / "set" / "manifest.csv", errors="surrogateescape", newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == ["a__1.npy", name]
+    assert {facts["source"] for _, facts, _ in crops(tmp_path / "set")} == {"a__1.npy", name}
+
+
 def test_progress_is_told_from_start_to_end(raw, tmp_path):
     told = []
     build_dataset([raw], tmp_path / "set", SMALL, progress=lambda *each: told.append(each))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lowdose.data.sets import fingerprint as module
 from lowdose.data.sets.fingerprint import copies_of, fingerprint
 from tests.data.fields import field
 
@@ -71,21 +72,28 @@ def test_images_too_small_for_a_fingerprint_are_like_no_other():
 
 
 def test_far_fewer_pairs_are_compared_than_there_are(monkeypatch):
-    from lowdose.data.sets import fingerprint as module
-
     compared = []
-    collapse = module._collapse
-    monkeypatch.setattr(
-        module,
-        "_collapse",
-        lambda values, known, bucket, *rest: (
-            compared.append(len(bucket) ** 2),
-            collapse(values, known, bucket, *rest),
-        ),
-    )
+    are_alike, collapse = module._are_alike, module._collapse
+
+    def count_pairs(values, one, other):
+        compared.append(len(one))
+        return are_alike(values, one, other)
+
+    def count_bucket(values, known, bucket, *rest):
+        compared.append(len(bucket) ** 2)
+        collapse(values, known, bucket, *rest)
+
+    monkeypatch.setattr(module, "_are_alike", count_pairs)
+    monkeypatch.setattr(module, "_collapse", count_bucket)
     rng = np.random.default_rng(0)
     prints = [rng.integers(-127, 128, 320).astype(np.int8).tobytes() for _ in range(4000)]
     copies = copies_of([*prints, *prints[:7]])
     assert copies[4000:].tolist() == list(range(7))
     assert np.array_equal(copies[:4000], np.arange(4000))
-    assert sum(compared) < 4000**2 / 50
+    assert sum(compared) < 4000**2 / 1000
+
+
+def test_a_thousand_copies_of_one_image_are_all_found():
+    same, other = fingerprint(field(0, 256)), fingerprint(field(1, 256))
+    prints = [other] + [same] * 1000 + [other]
+    assert copies_of(prints).tolist() == [0] + [1] * 1000 + [0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import json
 import os
@@ -92,8 +93,9 @@ def build_dataset(
     _prepare(out)
     files = _survey(base, names, Journal(out / SURVEY), choices, progress)
     decisions = decide(files, choices, None if table is None else labels_of(names, table))
-    plans = list(_described(plan_shards(decisions.verdicts, choices), choices))
-    plan = hashlib.sha256("".join(each for _, each in plans).encode()).hexdigest()
+    # Laid out twice rather than kept: a plan of every crop is larger than all the rest.
+    digests = [each.digest(choices) for each in plan_shards(decisions.verdicts, choices)]
+    plan = hashlib.sha256("".join(digests).encode()).hexdigest()
     if (out / DESCRIPTION).exists():
         facts = load_description(out).facts
         if facts.get("plan") != plan:
@@ -102,7 +104,9 @@ def build_dataset(
                 "since. Choose another folder, or delete this one"
             )
         return Built(facts, decisions.verdicts, decisions.notes, 0)
-    shards, fresh = _cut(base, out, plans, choices, progress)
+    plans = zip(plan_shards(decisions.verdicts, choices), digests, strict=True)
+    total = sum(len(each.crops) for each in decisions.verdicts)
+    shards, fresh = _cut(base, out, plans, choices, functools.partial(_of, progress, total))
     _write_manifest(out / MANIFEST, decisions)
     _remove_parts(out)
     facts = _description(choices, plan, shards, decisions)
@@ -174,36 +178,36 @@ def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "; ".join(words) or "of another version of lowdose"
 
 
-def _described(plans: Iterable[ShardPlan], choices: Choices) -> Iterable[tuple[ShardPlan, str]]:
-    return ((plan, plan.digest(choices)) for plan in plans)
+def _of(progress: Progress, total: int, label: str, done: int) -> None:
+    progress(label, done, total)
 
 
 def _cut(
     base: Path,
     out: Path,
-    plans: Sequence[tuple[ShardPlan, str]],
+    plans: Iterable[tuple[ShardPlan, str]],
     choices: Choices,
-    progress: Progress,
+    progress: Callable[[str, int], None],
 ) -> tuple[dict[str, list[dict[str, Any]]], int]:
     """Write the shards that are not there yet; entries by split, and how many were written."""
     journal = Journal(out / CUT)
     done = {row["plan"]: row["shard"] for row in journal.rows()}
     shards: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    total, cut, fresh = sum(len(plan.crops) for plan, _ in plans), 0, 0
+    cut = fresh = 0
     for plan, digest in plans:
-        path, start = out / plan.name, cut
-
-        def show(count: int, name: str = plan.name, start: int = start) -> None:
-            progress(f"cut {name}", start + count, total)
-
-        if not _is_there(path, done.get(digest)):
+        if not _is_there(out / plan.name, done.get(digest)):
+            show = functools.partial(_after, progress, f"cut {plan.name}", cut)
             show(0)
-            done[digest] = write_shard(path, plan, base, choices, progress=show)
+            done[digest] = write_shard(out / plan.name, plan, base, choices, progress=show)
             journal.add({"plan": digest, "shard": done[digest]})
             fresh += 1
         shards[plan.split].append(done[digest])
         cut += len(plan.crops)
     return shards, fresh
+
+
+def _after(progress: Callable[[str, int], None], label: str, start: int, count: int) -> None:
+    progress(label, start + count)
 
 
 def _is_there(path: Path, shard: Mapping[str, Any] | None) -> bool:
@@ -250,7 +254,11 @@ _COLUMNS = (
 
 def _write_manifest(path: Path, decisions: Decisions) -> None:
     """Write one row a frame, or a file that cannot be read."""
-    with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+    with (
+        whole_file(path) as part,
+        # Bytes of a file name that are no UTF-8 are written as they are.
+        open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
         writer.writerows(map(_row, decisions.verdicts))

@@ -84,7 +84,7 @@ def _check_bytes(path: Path, facts: ShardFacts) -> list[str]:
 
 @dataclass
 class _Seen:
-    """What has been met so far, some 600 bytes a crop."""
+    """What has been met so far, some 3 kB a crop."""
 
     splits: dict[str, set[str]] = field(default_factory=dict)
     places: dict[bytes, int] = field(default_factory=dict)

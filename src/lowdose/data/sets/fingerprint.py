@@ -23,7 +23,10 @@ _CLIP = 2.0
 # Fingerprints that correlate by 0.9 agree in one of 16 bands of 16 signs in 3 of 4 cases, by 0.95
 # in 96 of 100, by 0.99 in all but 1 of 30 000.
 _BANDS, _BITS = 16, 16
-_SMALL = 1024
+# Buckets up to this size are searched all at once, larger ones each by itself.
+_SMALL = 32
+# Pairs compared at a time: some 20 MB.
+_PAIRS = 1 << 12
 
 
 def fingerprint(frame: NDArray[Any]) -> bytes:
@@ -77,7 +80,7 @@ def copies_of(prints: Sequence[bytes]) -> NDArray[np.int64]:
     is_copy = np.zeros(len(known), bool)
     for band in bands:
         alive = np.flatnonzero(~is_copy)
-        for bucket in _buckets(band[alive]):
+        for bucket in _buckets(band[alive], values[alive]):
             _collapse(values, known, alive[bucket], first, is_copy)
     return _roots(first)
 
@@ -128,11 +131,39 @@ def _bands(values: NDArray[np.int8]) -> NDArray[np.uint16]:
     return bands
 
 
-def _buckets(band: NDArray[np.uint16]) -> list[NDArray[np.int64]]:
-    """Places that share a number, two or more each, in order."""
+def _buckets(band: NDArray[np.uint16], values: NDArray[np.int8]) -> list[NDArray[np.int64]]:
+    """Places that share a number and hold two alike, in order; large buckets in any case."""
     order = np.argsort(band, kind="stable")
-    edges = np.flatnonzero(np.diff(band[order])) + 1
-    return [bucket for bucket in np.split(order, edges) if len(bucket) > 1]
+    starts = np.flatnonzero(np.diff(band[order], prepend=-1, append=-1).astype(bool))
+    sizes = np.diff(starts)
+    bucket = np.repeat(np.arange(len(sizes)), sizes)
+    is_wanted = sizes > _SMALL
+    for lag in range(1, _SMALL):  # every pair of neighbours, of those one apart, and so on
+        near = np.flatnonzero(bucket[lag:] == bucket[:-lag])
+        if not len(near):
+            break
+        near = near[~is_wanted[bucket[near]]]
+        alike = _are_alike(values, order[near], order[near + lag])
+        is_wanted[bucket[near[alike]]] = True
+    return [order[starts[place] : starts[place + 1]] for place in np.flatnonzero(is_wanted)]
+
+
+def _are_alike(
+    values: NDArray[np.int8], one: NDArray[np.int64], other: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether the fingerprints of each pair are of one exposure."""
+    found = np.empty(len(one), bool)
+    for start in range(0, len(one), _PAIRS):
+        pair = slice(start, start + _PAIRS)
+        sides = zip(_parts(values[one[pair]]), _parts(values[other[pair]]), strict=True)
+        products = [np.einsum("ij,ij->i", a, b) for a, b in sides]
+        found[pair] = np.minimum(*products) > SAME
+    return found
+
+
+def _parts(values: NDArray[np.int8]) -> list[NDArray[np.float32]]:
+    """Whole and middle of fingerprints, normalised."""
+    return [_normalised(part) for part in np.split(values, [CELLS * CELLS], axis=1)]
 
 
 def _collapse(
@@ -143,12 +174,7 @@ def _collapse(
     is_copy: NDArray[np.bool_],
 ) -> None:
     """Mark every member of a bucket that is like an earlier one."""
-    whole, middle = np.split(values[bucket], [CELLS * CELLS], axis=1)
-    parts = [_normalised(part) for part in (whole, middle)]
-    if len(bucket) <= _SMALL:  # most often there is none, which one product tells
-        alike = np.logical_and.reduce([part @ part.T > SAME for part in parts])
-        if not np.triu(alike, 1).any():
-            return
+    parts = _parts(values[bucket])
     left = np.arange(len(bucket))
     while len(left) > 1:
         head, left = left[0], left[1:]
