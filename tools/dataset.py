@@ -14,13 +14,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lowdose import Micrograph, write
+from lowdose.data.pairs import Augmentation, DoseLaw, PairSource
 from lowdose.data.shards import ShardSet
 
 # The command line, telling its own peak at the end: what wait4 tells of a child is at least the
@@ -66,22 +69,34 @@ def run_until(place: Path, *arguments: object) -> float:
     return time.perf_counter() - start
 
 
-def stream(folder: Path, threads: int, count: int) -> float:
-    """Crops a second, scaled to [0, 1], with so many threads."""
+def rate(draw: Callable[[int], object], threads: int, count: int) -> float:
+    """Calls a second, with so many threads."""
+    start = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(draw, range(count)):
+            pass
+    return count / (time.perf_counter() - start)
+
+
+def crops_of(folder: Path) -> Callable[[int], object]:
+    """Draws crops alone, scaled to [0, 1]."""
     shards = ShardSet(folder)
 
-    def draw(rank: int) -> None:
-        for ordinal in range(rank, count, threads):
-            truth = shards.truth(ordinal)
-            truth.crop(0, 0, *truth.pixels.shape)
+    def draw(ordinal: int) -> object:
+        truth = shards.truth(ordinal)
+        return truth.crop(0, 0, *truth.pixels.shape)
 
-    workers = [threading.Thread(target=draw, args=(rank,)) for rank in range(threads)]
-    start = time.perf_counter()
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return count / (time.perf_counter() - start)
+    return draw
+
+
+def pairs_of(folder: Path) -> Callable[[int], object]:
+    """Draws crops flipped and turned, with Poisson noise of the paper's low doses."""
+    plain = Augmentation(shrink=0, invert=0, curve=0, pedestal=0, readout=0, misjudged=0, stretch=1)
+    law = DoseLaw(low_share=1, ordinary_share=0)
+    shards = ShardSet(folder)
+    side = shards.description.crop
+    source = PairSource(shards, patch=side, batch=1, dose=law, augmentation=plain, seed=0)
+    return lambda step: source.batch(step, range(1))
 
 
 def peak_mb() -> float:
@@ -113,9 +128,15 @@ def main() -> None:
         ):
             seconds, peak = run(*words)
             print(f"{label}: {seconds:.0f} s, peak {peak:.0f} MB", flush=True)
+        torch.set_num_threads(1)  # the loader's threads are those counted
         for threads in (1, 2):
-            rate = stream(out, threads, min(len(ShardSet(out)), 8000))
-            print(f"{threads} thread(s): {rate:.0f} crops/s, peak {peak_mb():.0f} MB", flush=True)
+            crops = rate(crops_of(out), threads, min(len(ShardSet(out)), 8000))
+            pairs = rate(pairs_of(out), threads, 1000)
+            print(
+                f"{threads} thread(s): {crops:.0f} crops/s, {pairs:.0f} noisy/clean pairs/s, "
+                f"peak {peak_mb():.0f} MB",
+                flush=True,
+            )
     finally:
         shutil.rmtree(options.folder)
 

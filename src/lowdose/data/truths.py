@@ -17,7 +17,7 @@ from lowdose.errors import ConfigError, InputError
 from lowdose.io import by_suffix, read
 
 # Files that hold several crops of one specimen are named SPECIMEN__NUMBER.suffix.
-_GROUP = re.compile(r"(.+)__\d+")
+SPECIMEN = re.compile(r"(.+)__\d+")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def load_truths(
     InputError
         If a file cannot be read, is too small, or is constant.
     """
-    return [truth for path in _files(folders) for truth in _load(path, least_side, progress)]
+    return [truth for path in find_truths(folders) for truth in _load(path, least_side, progress)]
 
 
 def draw_truths(count: int, *, seed: int, side: int = 512) -> list[Truth]:
@@ -145,7 +145,7 @@ def _load(path: Path, least_side: int, progress: Callable[[Path], None]) -> Iter
     if min(micrograph.shape[-2:]) < least_side:
         height, width = micrograph.shape[-2:]
         raise InputError(path, f"is {height} x {width} px; crops of {least_side} px are wanted.")
-    match = _GROUP.fullmatch(path.stem)
+    match = SPECIMEN.fullmatch(path.stem)
     group = match[1] if match else str(path.parent)
     for index, frame in enumerate(micrograph.frames()):
         pixels = np.array(frame)
@@ -156,7 +156,14 @@ def _load(path: Path, least_side: int, progress: Callable[[Path], None]) -> Iter
         yield Truth(pixels, low, high, name, group)
 
 
-def _files(folders: Iterable[Path | str]) -> list[Path]:
+def find_truths(folders: Iterable[Path | str]) -> list[Path]:
+    """Find every file of some folders, and of the folders inside them, named like a micrograph.
+
+    Raises
+    ------
+    ConfigError
+        If a folder does not exist or holds no such file.
+    """
     files: list[Path] = []
     for folder in map(Path, folders):
         if folder.is_file():

@@ -220,6 +220,9 @@ class BatchRenorm2d(nn.BatchNorm2d):
     @torch.no_grad()
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel over images and pixels, without gradient."""
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+            return mean, variance
         # As a by-product of a norm, which on a CPU is six times as fast as torch.var_mean.
         norm = x, self.weight, self.bias, None, None, True, 0.0, self.eps
         _, mean, scale = torch.native_batch_norm(*norm)

@@ -22,7 +22,7 @@ from lowdose.data.sets.journal import Journal
 from lowdose.data.sets.survey import Surveyed, survey_file
 from lowdose.data.sets.table import labels_of, read_table
 from lowdose.data.shards import DESCRIPTION, LAYOUT, load_description
-from lowdose.data.truths import _files
+from lowdose.data.truths import find_truths
 from lowdose.errors import ConfigError, OutputError
 from lowdose.io.guard import whole_file
 
@@ -118,7 +118,7 @@ def build_dataset(
 def _named(inputs: Iterable[Path | str]) -> tuple[Path, list[str]]:
     """Folder that all inputs share, and the path of each file below it, sorted."""
     roots = [Path(each) for each in inputs]
-    found = {os.path.abspath(path) for path in _files(roots)}
+    found = {os.path.abspath(path) for path in find_truths(roots)}
     base = os.path.commonpath([os.path.abspath(r if r.is_dir() else r.parent) for r in roots])
     return Path(base), sorted(Path(os.path.relpath(path, base)).as_posix() for path in found)
 

@@ -15,7 +15,7 @@ import numpy as np
 from lowdose.data.sets.choices import SPLITS, Choices
 from lowdose.data.sets.fingerprint import copies_of
 from lowdose.data.sets.survey import Frame, Surveyed
-from lowdose.data.truths import _GROUP
+from lowdose.data.truths import SPECIMEN
 from lowdose.errors import ConfigError
 
 
@@ -210,7 +210,7 @@ def group_of(name: str, split_by: str) -> str:
     ('gold', 'day1')
     """
     path = PurePosixPath(name)
-    match = _GROUP.fullmatch(path.stem) if split_by == "specimen" else None
+    match = SPECIMEN.fullmatch(path.stem) if split_by == "specimen" else None
     if match:
         return match[1]
     return name if split_by == "file" else str(path.parent)
