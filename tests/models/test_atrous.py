@@ -10,6 +10,7 @@ from torch.nn import functional
 from lowdose.errors import WeightsError
 from lowdose.models.atrous import REACH, atrous
 from lowdose.models.blocks import (
+    BATCH_NORM_MOMENTUM,
     SameConv2d,
     SameConvTranspose2d,
     resize_bilinear,
@@ -123,6 +124,18 @@ def test_loading_transposes():
     assert main[4].pointwise.weight[out, into] == pointwise[0, 0, into, out]
     assert main[4].depthwise.weight[into, 0, 1, 2] == depthwise[1, 2, into, 0]
     assert model.decoder[0][1].weight[into, out, 1, 2] == transposed[1, 2, out, into]
+
+
+def test_training_that_goes_on_from_a_checkpoint_believes_its_moments():
+    model = narrow()
+    load_variables(model, random_variables(model))
+    norm = model.output[1].norm
+    before, means = norm.running_mean.clone(), []
+    norm.register_forward_hook(lambda layer, given, made: means.append(given[0].mean((0, 2, 3))))
+    model.train()(torch.rand(1, 1, 64, 64))
+    expected = before + BATCH_NORM_MOMENTUM * (means[0] - before)
+    assert not torch.equal(means[0], before)
+    torch.testing.assert_close(norm.running_mean, expected)
 
 
 def test_loading_refuses_what_is_missing_left_over_or_misshapen():

@@ -23,6 +23,8 @@ def test_a_constant_image_becomes_black_and_comes_back():
     limits = fit_range(flat)
     assert not limits.apply(flat).any()
     assert torch.equal(limits.undo(limits.apply(flat)), flat)
+    # Whatever a network makes of it.
+    assert torch.equal(estimate_in_range(lambda x: x + 0.3, flat, limits), flat)
 
 
 def test_what_the_network_should_make_has_the_shape_of_the_truth_and_the_mean_of_the_noisy():

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lowdose.checkpoint import load_weights
@@ -219,8 +220,6 @@ def scribbled_over(path):
 
 
 def without_weights(path):
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as file:
         facts = file.metadata()
     save_file({"average/head.weight": torch.zeros(3)}, path, metadata=facts)
@@ -241,6 +240,17 @@ def test_a_batch_that_does_not_divide_among_processes_is_refused(tiny_run, tmp_p
         Trainer(tiny_run(), tmp_path / "run", Process(0, 3, torch.device("cpu")))
 
 
+def test_settings_that_a_run_did_not_know_are_taken_as_their_defaults(tiny_run, tmp_path):
+    train(tiny_run(), tmp_path / "run", until=1)
+    path = tmp_path / "run" / "state.safetensors"
+    with safe_open(path, "pt") as file:
+        facts = file.metadata()
+    old = json.loads(facts["config"])
+    old["optimiser"].pop("kind")
+    save_file(state(tmp_path / "run"), path, metadata=facts | {"config": json.dumps(old)})
+    assert Trainer(tiny_run(), tmp_path / "run", CPU).step == 1
+
+
 @pytest.mark.parametrize("name", ["patch", "validation_patch"])
 def test_crops_that_do_not_fit_the_network_are_refused_before_the_first_step(
     name, tiny_run, tmp_path
@@ -257,6 +267,10 @@ def test_a_run_starts_from_given_weights_of_the_same_network_alone(
     trainer = Trainer(tiny_run(network={"start": str(path)}), tmp_path / "run", CPU)
     assert same(dict(trainer.network.state_dict()), dict(given))
     assert same(trainer.average, dict(given))
+    trainer.run(lambda entry: None, until=1)
+    path.unlink()  # a run goes on without what it started from
+    assert Trainer(tiny_run(network={"start": str(path)}), tmp_path / "run", CPU).step == 1
+    tiny_weights()
     other = {"start": str(path), "options": {"widths": [4, 12], "depths": [1, 1]}}
     with pytest.raises(ConfigError, match=r"start: .* holds unet"):
         Trainer(tiny_run(network=other), tmp_path / "other", CPU)
@@ -285,13 +299,14 @@ def test_a_data_set_is_streamed_and_resumed_bit_for_bit(tiny_run, tmp_path, data
     ("change", "problem"),
     [
         ({"simulated": 1}, "streamed alone"),
-        ({"patch": 64}, "holds crops of 32 px"),
+        ({"patch": 64}, "holds crops of 32 px; .* patch is 64"),
+        ({"validation_patch": 64}, "holds crops of 32 px; .* validation_patch is 64"),
     ],
 )
 def test_what_a_data_set_cannot_do_is_refused(change, problem, tiny_run, tmp_path, data_set):
-    config = tiny_run(data={"train": [str(data_set)], **change})
+    places = {"train": [str(data_set)], "validation": [str(data_set)]}
     with pytest.raises(ConfigError, match=problem):
-        train(config, tmp_path / "run")
+        train(tiny_run(data=places | change), tmp_path / "run")
 
 
 def test_a_data_set_beside_a_folder_is_refused(tiny_run, tmp_path, data_set):

@@ -125,9 +125,11 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
         # fast on a CPU as torch's transposed one.
         into, out = self.weight.shape[:2]
         taps = functional.pad(self.weight, (0, 1, 0, 1))  # index 3: no weight
-        phases = taps.new_tensor([[2, 0], [3, 1]], dtype=torch.long)  # (parity of y, tap)
-        kernel = taps[:, :, phases[:, :, None, None], phases]  # (in, out, py, ty, px, tx)
-        kernel = kernel.permute(1, 2, 4, 0, 3, 5).reshape(4 * out, into, 2, 2)
+        phases = taps.roll((2, 2), (2, 3))  # 2 3 0 1: of each tap, what either parity takes
+        phases = phases.reshape(
+            into, out, 2, 2, 2, 2
+        )  # (in, out, tap y, parity y, tap x, parity x)
+        kernel = phases.permute(1, 3, 5, 0, 2, 4).reshape(4 * out, into, 2, 2)
         bias = None if self.bias is None else self.bias.repeat_interleave(4)
         blocks = functional.conv2d(functional.pad(x, (1, 0, 1, 0)), kernel, bias)
         return functional.pixel_shuffle(blocks, 2)

@@ -18,7 +18,13 @@ from torch import nn
 
 from lowdose.errors import WeightsError
 from lowdose.models.atrous import Atrous, ImageLevel, atrous
-from lowdose.models.blocks import NormReLU6, SameConv2d, SameConvTranspose2d, SeparableConv2d
+from lowdose.models.blocks import (
+    RENORM_FULLY,
+    NormReLU6,
+    SameConv2d,
+    SameConvTranspose2d,
+    SeparableConv2d,
+)
 from lowdose.models.tensor_bundle import TensorBundle
 
 Transform = Literal["vector", "convolution", "transposed", "depthwise"]
@@ -147,6 +153,10 @@ def load_variables(model: nn.Module, variables: Mapping[str, NDArray[np.float32]
     """
     check_variables(model, {name: values.shape for name, values in variables.items()})
     state = model.state_dict()
+    for key in state:
+        if key.endswith("num_batches_tracked"):
+            # The moments are those of a long training; one that goes on is to believe them.
+            state[key] = torch.tensor(RENORM_FULLY)
     for name, (key, transform) in variable_map(model).items():
         transposed = np.ascontiguousarray(variables[name].transpose(AXES[transform]))
         state[key] = torch.from_numpy(transposed)

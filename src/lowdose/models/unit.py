@@ -19,16 +19,16 @@ class UnitRange:
     Parameters
     ----------
     low, span : Tensor, shape (B,)
-        Smallest pixel, and largest minus smallest, in electrons; a constant image has span 1.
+        Smallest pixel, and largest minus smallest, in electrons.
     """
 
     low: Tensor
     span: Tensor
 
     def apply(self, electrons: Tensor) -> Tensor:
-        """Scale (B, 1, H, W) to [0, 1]."""
+        """Scale (B, 1, H, W) to [0, 1]; a constant image to 0."""
         low, span = self.low.view(-1, 1, 1, 1), self.span.view(-1, 1, 1, 1)
-        return (electrons - low) / span
+        return (electrons - low) / torch.where(span > 0, span, 1.0)
 
     def undo(self, scaled: Tensor) -> Tensor:
         """Scale (B, 1, H, W) back to electrons."""
@@ -45,7 +45,7 @@ def fit_range(noisy: Tensor) -> UnitRange:
         Recorded electrons.
     """
     low, high = noisy.flatten(1).aminmax(dim=1)
-    return UnitRange(low, torch.where(high > low, high - low, 1.0))
+    return UnitRange(low, high - low)
 
 
 def target(noisy: Tensor, clean: Tensor) -> Tensor:

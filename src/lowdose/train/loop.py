@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,16 +26,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lowdose.checkpoint import load_weights, save_weights
 from lowdose.data.pairs import Batch, PairSource, TruthSource
-from lowdose.data.shards import ShardSet, is_data_set
+from lowdose.data.shards import ShardSet, is_data_set, load_description
 from lowdose.data.truths import TruthSet, draw_truths, load_truths
 from lowdose.errors import ConfigError
 from lowdose.io.guard import whole_file
 from lowdose.models.catalog import CATALOG, build
 from lowdose.records import Record
-from lowdose.train.config import OptimiserConfig, TrainConfig
+from lowdose.train.config import OptimiserConfig, TrainConfig, parse_config
 from lowdose.train.loss import LOSSES
 from lowdose.train.schedule import rate_factor
 from lowdose.train.validate import ValidationSet
+
+STATE = "state.safetensors"  # of a run, in its folder
+# The others wait so long for the first process, which alone validates and writes checkpoints.
+PATIENCE = timedelta(hours=2)
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -82,7 +88,8 @@ class Trainer:
             )
         self.config, self.folder, self.process = config, folder, process
         torch.manual_seed(config.seed)
-        self.network = _fresh_network(config)
+        # What a run started from may be gone when it goes on.
+        self.network = _fresh_network(config, is_resumed=(folder / STATE).exists())
         _check_sides(config, self.network)
         self.network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
@@ -219,7 +226,7 @@ class Trainer:
 
     @property
     def _state_path(self) -> Path:
-        return self.folder / "state.safetensors"
+        return self.folder / STATE
 
     def _save(self) -> None:
         if self.process.rank != 0:
@@ -246,7 +253,7 @@ class Trainer:
         with safe_open(self._state_path, "pt", device=str(self.process.device)) as file:
             facts = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if _lasting(facts["config"]) != _lasting(self.config.as_json()):
+        if _lasting(parse_config(json.loads(facts["config"]))) != _lasting(self.config):
             raise ConfigError(
                 f"{self.folder} holds a run of another configuration; only steps and drops of "
                 "[optimiser] and [run] may change on the way. Name another folder, or remove this."
@@ -318,7 +325,7 @@ def _process(device: str) -> Iterator[Process]:
         return
     local = int(os.environ["LOCAL_RANK"])
     place = torch.device(device, local) if device == "cuda" else torch.device(device)
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Process(dist.get_rank(), world, place)
     finally:
@@ -337,27 +344,24 @@ def _truths(config: TrainConfig) -> TruthSource:
             f"[data] train is {', '.join(data.train)} and simulated {data.simulated}; a data set "
             "is streamed alone. Build one set from all folders, and set simulated = 0"
         )
-    shards = ShardSet(data.train[0], "train", seed=config.seed)
-    if shards.description.crop < data.patch:
-        raise ConfigError(
-            f"{data.train[0]}: holds crops of {shards.description.crop} px; [data] patch is "
-            f"{data.patch}. Build it with --crop {data.patch}, or choose a smaller patch"
-        )
-    return shards
+    return ShardSet(data.train[0], "train", seed=config.seed)
 
 
-def _fresh_network(config: TrainConfig) -> nn.Module:
+def _fresh_network(config: TrainConfig, *, is_resumed: bool) -> nn.Module:
     """Build the network of a run as it is before the first step."""
     wanted = config.network
-    if not wanted.start:
-        return build(wanted.name, wanted.options)
-    network, record = load_weights(wanted.start)
-    if (record.network, dict(record.options)) != (wanted.name, dict(wanted.options)):
+    network = build(wanted.name, wanted.options)
+    if not wanted.start or is_resumed:
+        return network
+    given, record = load_weights(wanted.start)
+    try:
+        network.load_state_dict(given.state_dict())
+    except RuntimeError as err:
         raise ConfigError(
-            f"[network] start: {wanted.start} holds {record.network} {dict(record.options)}; "
-            f"expected {wanted.name} {dict(wanted.options)}"
-        )
-    return network.train()
+            f"[network] start: {wanted.start} holds {record.network} {dict(record.options)}, whose "
+            f"variables are not those of {wanted.name} {dict(wanted.options)}"
+        ) from err
+    return network
 
 
 def _optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.Optimizer:
@@ -369,19 +373,26 @@ def _optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.Optim
 
 
 def _check_sides(config: TrainConfig, network: nn.Module) -> None:
-    stride = network.stride
-    for name in ("patch", "validation_patch"):
-        side = getattr(config.data, name)
-        if side % stride:
+    stride, data = cast(int, network.stride), config.data
+    for name, places in (("patch", data.train), ("validation_patch", data.validation)):
+        side = getattr(data, name)
+        if side % stride or side < 2 * stride:  # of one value there is no variance to normalise by
             raise ConfigError(
                 f"[data] {name} is {side}; network {config.network.name!r} takes sides that are "
-                f"multiples of {stride}"
+                f"multiples of {stride}, from {2 * stride} on"
             )
+        for place in filter(is_data_set, places):
+            crop = load_description(place).crop
+            if crop < side:
+                raise ConfigError(
+                    f"{place}: holds crops of {crop} px; [data] {name} is {side}. Build it with "
+                    f"--crop {side}, or choose a smaller {name}"
+                )
 
 
-def _lasting(config: str) -> dict[str, Any]:
+def _lasting(config: TrainConfig) -> dict[str, Any]:
     """Return the part of a configuration that must stay the same while a run is resumed."""
-    table: dict[str, Any] = json.loads(config)
+    table = dataclasses.asdict(config)
     table.pop("run")
     for name in ("steps", "drops"):  # a run may be made longer, its rate be stepped down by hand
         table["optimiser"].pop(name)
