@@ -118,7 +118,7 @@ def build_dataset(
 def _named(inputs: Iterable[Path | str]) -> tuple[Path, list[str]]:
     """Folder that all inputs share, and the path of each file below it, sorted."""
     roots = [Path(each) for each in inputs]
-    found = {os.path.abspath(path) for path in find_truths(roots)}
+    found = find_truths(roots)
     base = os.path.commonpath([os.path.abspath(r if r.is_dir() else r.parent) for r in roots])
     return Path(base), sorted(Path(os.path.relpath(path, base)).as_posix() for path in found)
 
