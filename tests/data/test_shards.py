@@ -16,7 +16,7 @@ import pytest
 from lowdose.data import shards as module
 from lowdose.data.sets.build import build_dataset
 from lowdose.data.sets.choices import Choices
-from lowdose.data.shards import ShardSet, load_description
+from lowdose.data.shards import ShardSet, is_data_set, load_description
 from lowdose.errors import ConfigError, InputError, MalformedFileError
 from tests.data.fields import write_fields
 
@@ -264,19 +264,25 @@ def lying(shape, descr="<u2"):
     return content.getvalue() + bytes(32)
 
 
+TYPES = ["|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"]
+NO_HEADER = "its header is none of an array of 4 x 4"
 BAD_ARRAYS = {
-    "pickled": (object_array(), "elements of type object"),
-    "of absurd shape": (lying((1 << 30, 1 << 30)), "an array of shape"),
-    "of negative shape": (lying((-4, -4)), "an array of shape"),
-    "cut short": (lying((4, 4))[:-1], "an array of shape"),
-    "too long": (npy() + b"more", "an array of shape"),
-    "flat": (npy(np.arange(16, dtype="<u2")), "an array of shape"),
-    "complex": (npy(np.ones((4, 4), complex)), "elements of type complex128"),
-    "a record": (npy(np.ones((4, 4), [("a", "u2")])), "elements of type"),
-    "column by column": (npy(np.asfortranarray(np.eye(4))), "elements of type"),
-    "no npy": (b"x" * 160, "magic string is not correct"),
-    "empty": (b"", "magic"),
-    "of version 2": (npy(version=(2, 0)), "another version"),
+    "pickled": (object_array(), NO_HEADER),
+    "of absurd shape": (lying((1 << 30, 1 << 30)), NO_HEADER),
+    "of negative shape": (lying((-4, -4)), NO_HEADER),
+    "cut short": (lying((4, 4))[:-1], "it has 159 bytes; expected 160"),
+    "cut in the header": (lying((4, 4))[:100], NO_HEADER),
+    "too long": (npy() + b"more", "it has 164 bytes; expected 160"),
+    "flat": (npy(np.arange(16, dtype="<u2")), NO_HEADER),
+    "complex": (npy(np.ones((4, 4), "<c8")), NO_HEADER),
+    "a record": (npy(np.ones((4, 4), [("a", "u2")])), NO_HEADER),
+    "column by column": (npy(np.asfortranarray(np.eye(4))), NO_HEADER),
+    "big-endian": (npy(np.eye(4, dtype=">u2")), NO_HEADER),
+    "no npy": (b"x" * 160, NO_HEADER),
+    "empty": (b"", NO_HEADER),
+    "of version 2": (npy(version=(2, 0)), NO_HEADER),
+    "of Python 2": (npy().replace(b"(4, 4), }  ", b"(4L, 4L), }"), NO_HEADER),
+    "an open bracket": (npy().replace(b"(4, 4), }", b"(4, 4), ("), NO_HEADER),
     "constant": (npy(np.full((4, 4), 5, "<u2")), "its pixels are 5 to 5"),
     "of other extremes": (npy(np.eye(4, dtype="<f4")), "its pixels are 0 to 1"),
     "not a number": (npy(np.full((4, 4), np.nan)), "its pixels are nan to nan"),
@@ -294,6 +300,38 @@ def test_a_bad_array_is_refused_and_named(case, tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.parametrize("descr", TYPES)
+@pytest.mark.parametrize("crop", [16, 512, 65535])
+def test_a_header_is_what_numpy_writes(descr, crop):
+    stream = io.BytesIO()
+    facts = {"descr": descr, "fortran_order": False, "shape": (crop, crop)}
+    np.lib.format.write_array_header_1_0(stream, facts)
+    assert module.npy_header(descr, crop) == stream.getvalue()
+
+
+@pytest.mark.parametrize("descr", TYPES)
+def test_every_type_of_pixel_is_read_back(descr, tmp_path):
+    array = np.arange(16).reshape(4, 4).astype(descr)
+    truth = ShardSet(write_set(tmp_path / "set", pair(array=array))).truth(0)
+    assert np.array_equal(truth.pixels, array)
+    assert truth.pixels.dtype == array.dtype.newbyteorder("=")
+
+
+def test_a_flipped_bit_of_a_header_is_refused_or_changes_no_pixel(tmp_path):
+    folder = write_set(tmp_path / "set", pair())
+    path = folder / "train-000000.tar"
+    whole, expected = path.read_bytes(), ShardSet(folder).truth(0)
+    for bit in range(8 * 512, 8 * (512 + 128)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        try:
+            found = ShardSet(folder).truth(0)
+        except MalformedFileError:
+            continue
+        assert np.array_equal(found.pixels, expected.pixels)
+
+
 BAD_FACTS = {
     "no json": b"low",
     "no object": b"[1]",
@@ -301,6 +339,7 @@ BAD_FACTS = {
     "without group": json.dumps({k: v for k, v in FACTS.items() if k != "group"}).encode(),
     "no text": json.dumps(FACTS | {"group": 3}).encode(),
     "no number": json.dumps(FACTS | {"top": "0"}).encode(),
+    "beyond any float": json.dumps(FACTS | {"high": 10**400}).encode(),
     "infinite": json.dumps(FACTS | {"high": float("inf")}).encode(),
 }
 
@@ -379,6 +418,16 @@ def test_a_shard_that_is_gone_is_named(tmp_path):
     (folder / "train-000000.tar").unlink()
     with pytest.raises(InputError, match=r"train-000000.tar: cannot be opened \(No such file"):
         ShardSet(folder).truth(0)
+
+
+def test_a_data_set_is_known_by_its_folder_and_by_its_description(tmp_path):
+    folder = write_set(tmp_path / "set", pair())
+    assert is_data_set(folder)
+    assert is_data_set(folder / "dataset.json")
+    assert len(ShardSet(folder / "dataset.json")) == 1
+    assert not is_data_set(tmp_path)
+    assert not is_data_set(folder / "train-000000.tar")
+    assert not is_data_set(tmp_path / "dataset.json")
 
 
 def test_the_webdataset_library_reads_the_same_crops(built):

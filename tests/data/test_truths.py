@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import lowdose
-from lowdose.data.truths import Truth, TruthSet, draw_truths, load_truths
+from lowdose.data.truths import Truth, TruthSet, draw_truths, find_truths, load_truths
 from lowdose.errors import ConfigError, InputError
 from lowdose.micrograph import Micrograph
 
@@ -93,6 +93,22 @@ def test_a_folder_that_is_absent_or_empty_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no such folder"):
         load_truths([tmp_path / "absent"])
     with pytest.raises(ConfigError, match="holds no file"):
+        load_truths([tmp_path])
+
+
+def test_a_file_that_is_reached_twice_counts_once(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("deep/b.npy", "a.npy"):
+        np.save(tmp_path / name, image())
+    (tmp_path / "linked").symlink_to(tmp_path / "deep")
+    folders = [tmp_path / "deep", tmp_path, tmp_path / "linked", tmp_path / "deep" / "b.npy"]
+    assert find_truths(folders) == [tmp_path / "deep" / "b.npy", tmp_path / "a.npy"]
+
+
+@pytest.mark.parametrize("name", ["survey.jsonl", "train-000000.tar", "test-000003.tar"])
+def test_a_data_set_whose_build_is_unfinished_is_said_to_be_so(name, tmp_path):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"unfinished. Call `lowdose dataset build` again"):
         load_truths([tmp_path])
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
 import math
 import os
@@ -28,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from lowdose.data.truths import Truth
@@ -38,8 +36,9 @@ DESCRIPTION = "dataset.json"
 LAYOUT = 1
 _BLOCK = tarfile.BLOCKSIZE
 _MOST_FACTS = 1 << 16
-# numpy writes headers of 128 bytes for two-dimensional arrays.
-_MOST_HEADER = 4096
+# Of an NPY file of version 1.0, whose content numpy begins at a multiple of 64 bytes.
+_HEADER = 128
+_TYPES = ("|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8")
 _MOST_CROPS = 1 << 20
 _SHARD_NAME = re.compile(r"(train|val|test)-\d{6,}\.tar")
 
@@ -196,7 +195,7 @@ class Shard:
         """Where the array and the JSON of each crop start, and their bytes; shape (count, 4)."""
         members = np.empty((count, 4), np.int64)
         offset = 0
-        most = (self._crop**2 * 8 + _MOST_HEADER, _MOST_FACTS)
+        most = (_HEADER + self._crop**2 * 8, _MOST_FACTS)
         for place in range(count):
             keys = []
             for part, suffix in enumerate((".npy", ".json")):
@@ -352,8 +351,9 @@ class ShardSet:
 
 
 def is_data_set(place: Path | str) -> bool:
-    """Whether a folder holds a finished data set."""
-    return Path(place, DESCRIPTION).is_file()
+    """Whether a folder, or its ``dataset.json``, is a finished data set."""
+    path = Path(place)
+    return (path if path.name == DESCRIPTION else path / DESCRIPTION).is_file()
 
 
 def digest(path: Path) -> str:
@@ -382,20 +382,39 @@ def _crop_facts(text: bytes) -> CropFacts:
         raise TypeError("source and group are no text")
     if any(type(number) is not int for number in (found.frame, found.top, found.left)):
         raise TypeError("frame and corner are no whole numbers")
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in (found.low, found.high)):
+    # Not math.isfinite, which fails at integers of some hundred digits.
+    if not all(isinstance(v, int | float) and abs(v) < math.inf for v in (found.low, found.high)):
         raise ValueError("its extremes are no finite numbers")
     return found
 
 
+def npy_header(descr: str, crop: int) -> bytes:
+    """Bytes before the pixels in the NPY file of a crop, as numpy writes them; 128.
+
+    Examples
+    --------
+    >>> npy_header("<u2", 512)[10:].split(b"  ")[0]
+    b"{'descr': '<u2', 'fortran_order': False, 'shape': (512, 512), }"
+    """
+    facts = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({crop}, {crop}), }}"
+    text = facts.encode().ljust(_HEADER - 11) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@functools.cache
+def _headers(crop: int) -> dict[bytes, str]:
+    """Type of the pixels by header, for all that a crop may have."""
+    return {npy_header(descr, crop): descr for descr in _TYPES}
+
+
 def _pixels(content: bytes, crop: int) -> NDArray[Any]:
-    """Array of an NPY file in memory, refused before anything is allocated or unpickled."""
-    stream = io.BytesIO(content)
-    if npy_format.read_magic(stream) != (1, 0):
-        raise ValueError("an NPY file of another version")
-    shape, is_fortran, dtype = npy_format.read_array_header_1_0(stream)
-    if dtype.kind not in "uif" or dtype.itemsize > 8 or is_fortran:
-        raise ValueError(f"elements of type {dtype}")
-    if shape != (crop, crop) or len(content) - stream.tell() != crop * crop * dtype.itemsize:
-        raise ValueError(f"an array of shape {shape} in {len(content)} bytes; expected {crop}²")
-    pixels = np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
+    """Array of an NPY file in memory, whose header is compared, never parsed."""
+    descr = _headers(crop).get(content[:_HEADER])
+    if descr is None:
+        raise ValueError(f"its header is none of an array of {crop} x {crop} little-endian numbers")
+    dtype = np.dtype(descr)
+    expected = _HEADER + crop * crop * dtype.itemsize
+    if len(content) != expected:
+        raise ValueError(f"it has {len(content)} bytes; expected {expected}")
+    pixels = np.frombuffer(content, dtype, offset=_HEADER).reshape(crop, crop)
     return pixels.astype(dtype.newbyteorder("="), copy=False)

@@ -18,6 +18,8 @@ from lowdose.io import by_suffix, read
 
 # Files that hold several crops of one specimen are named SPECIMEN__NUMBER.suffix.
 SPECIMEN = re.compile(r"(.+)__\d+")
+# What `lowdose.data.sets.build` writes before dataset.json.
+_OF_DATA_SETS = ("survey.jsonl", "train-*.tar", "val-*.tar", "test-*.tar")
 
 
 @dataclass(frozen=True)
@@ -159,20 +161,32 @@ def _load(path: Path, least_side: int, progress: Callable[[Path], None]) -> Iter
 def find_truths(folders: Iterable[Path | str]) -> list[Path]:
     """Find every file of some folders, and of the folders inside them, named like a micrograph.
 
+    Returns
+    -------
+    list of Path
+        Each file once, however many of the folders it is reached through.
+
     Raises
     ------
     ConfigError
         If a folder does not exist or holds no such file.
     """
-    files: list[Path] = []
+    files: dict[Path, Path] = {}
     for folder in map(Path, folders):
-        if folder.is_file():
-            files.append(folder)
-            continue
-        if not folder.is_dir():
-            raise ConfigError(f"{folder}: no such folder of micrographs")
-        found = sorted(p for p in folder.rglob("[!.]*") if by_suffix(p) and p.is_file())
-        if not found:
-            raise ConfigError(f"{folder}: holds no file with a suffix of a micrograph")
-        files += found
-    return files
+        for path in [folder] if folder.is_file() else _in_folder(folder):
+            files.setdefault(path.resolve(), path)
+    return list(files.values())
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder of micrographs")
+    found = sorted(p for p in folder.rglob("[!.]*") if by_suffix(p) and p.is_file())
+    if not found and any(any(folder.glob(name)) for name in _OF_DATA_SETS):
+        raise ConfigError(
+            f"{folder}: holds a data set without dataset.json, which is written last: its build is "
+            "unfinished. Call `lowdose dataset build` again as before, and it goes on"
+        )
+    if not found:
+        raise ConfigError(f"{folder}: holds no file with a suffix of a micrograph")
+    return found

@@ -19,7 +19,7 @@ from lowdose.data.sets import cut
 from lowdose.data.sets.build import build_dataset
 from lowdose.data.sets.choices import Choices
 from lowdose.data.shards import load_description
-from lowdose.errors import ConfigError, InputError, OutputError
+from lowdose.errors import ConfigError, InputError, MalformedFileError, OutputError
 from tests.data.fields import field, write_fields
 
 NAMES = [f"s{group}__{number}.npy" for group in range(5) for number in range(2)]
@@ -252,6 +252,68 @@ def test_a_full_disk_is_said_and_leaves_no_shard(raw, tmp_path, monkeypatch):
         build_dataset([raw], tmp_path / "set", SMALL)
     assert not list((tmp_path / "set").glob("*.tar"))
     assert not list((tmp_path / "set").glob(".*.part"))
+
+
+def test_a_build_that_rejects_everything_says_why_and_leaves_the_manifest(raw, tmp_path):
+    np.save(raw / "b.npy", np.ones((96, 96), np.uint16))
+    choices = dataclasses.replace(SMALL, least_counts=9000)
+    words = (
+        r"of 11: dim \(10\), constant \(1\). The first, b.npy: constant: every pixel is 1. "
+        r".*manifest.csv has the reason of each"
+    )
+    with pytest.raises(ConfigError, match=words):
+        build_dataset([raw], tmp_path / "set", choices)
+    reasons = [row["reason"] for row in manifest(tmp_path / "set")]
+    assert len(reasons) == 11
+    assert reasons[1].endswith(" counts per pixel on average, limit 9000 (--least-counts)")
+    assert not (tmp_path / "set" / "dataset.json").exists()
+
+
+def test_a_finished_data_set_keeps_its_manifest_if_its_sources_become_useless(raw, tmp_path):
+    build_dataset([raw], tmp_path / "set", SMALL)
+    before = (tmp_path / "set" / "manifest.csv").read_bytes()
+    for name in NAMES:
+        (raw / name).write_bytes(b"")
+    with pytest.raises(ConfigError, match="is a finished data set, and its sources"):
+        build_dataset([raw], tmp_path / "set", SMALL)
+    assert (tmp_path / "set" / "manifest.csv").read_bytes() == before
+
+
+def test_one_odd_file_and_frames_shrunk_to_nothing_do_not_end_a_build(raw, tmp_path):
+    hollow = field(20).astype(np.float32)
+    hollow[:8] = -np.finfo(np.float32).max
+    np.save(raw / "hollow.npy", hollow)
+    np.save(raw / "tiny.npy", np.arange(9.0).reshape(1, 9))
+    build_dataset([raw], tmp_path / "set", dataclasses.replace(SMALL, shrink=2))
+    found = {row["file"]: row["reason"] for row in manifest(tmp_path / "set")}
+    assert found["hollow.npy"].startswith("unreadable: sums of 2 x 2 pixels pass")
+    assert found["tiny.npy"].startswith("too small: 0 x 4 px after --shrink 2")
+    assert found["s0__0.npy"] == ""
+
+
+def test_a_finished_data_set_without_its_journals_is_known(raw, tmp_path):
+    first = build_dataset([raw], tmp_path / "set", SMALL)
+    for _ in range(2):  # also after one of other choices was refused
+        for name in ("survey.jsonl", "shards.jsonl"):
+            (tmp_path / "set" / name).unlink(missing_ok=True)
+        again = build_dataset([raw], tmp_path / "set", SMALL)
+        assert (again.fresh, again.facts) == (0, first.facts)
+        (tmp_path / "set" / "survey.jsonl").unlink()
+        with pytest.raises(ConfigError, match=r"other choices .*seed was 0, is 1"):
+            build_dataset([raw], tmp_path / "set", dataclasses.replace(SMALL, seed=1))
+
+
+def test_a_description_of_something_else_is_left_alone(raw, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "dataset.json").write_text("[]")
+    with pytest.raises(MalformedFileError, match=r"dataset.json: is not what"):
+        build_dataset([raw], tmp_path / "set", SMALL)
+    assert [path.name for path in (tmp_path / "set").iterdir()] == ["dataset.json"]
+
+
+def test_a_folder_given_twice_gives_each_file_once(raw, tmp_path):
+    build_dataset([raw, raw, raw / NAMES[0]], tmp_path / "set", SMALL)
+    assert [row["file"] for row in manifest(tmp_path / "set")] == NAMES
 
 
 def test_each_rejection_is_in_the_manifest_with_its_reason(raw, tmp_path):

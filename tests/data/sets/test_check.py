@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -60,6 +61,42 @@ def test_a_damaged_member_and_a_missing_shard_are_named_and_the_rest_is_checked(
     assert "train-000000.tar: its SHA-256" in found[0]
     assert "train-000000.tar: damaged: member train-000000-000000" in found[1]
     assert "train-000001.tar: cannot be opened" in found[2]
+
+
+def spoil(path, count, crop=64):
+    """Break the array header of the first crops of a shard of 16-bit pixels."""
+    content = bytearray(path.read_bytes())
+    for index in range(count):
+        start = index * (512 + -(-(128 + 2 * crop * crop) // 512) * 512 + 1024) + 512
+        assert content[start : start + 6] == b"\x93NUMPY"
+        content[start] = 0
+    path.write_bytes(content)
+
+
+def test_every_damaged_crop_is_named_and_those_between_are_searched_for_leaks(built):
+    plant(built, "train-000000.tar", "val-000000.tar")
+    spoil(built / "val-000000.tar", 2)
+    found = problems(built)
+    damaged = [each for each in found if "val-000000.tar: damaged: member" in each]
+    assert [each.split("member ")[1].split()[0] for each in damaged] == [
+        "train-000000-000000", "train-000000-000001",
+    ]  # fmt: skip
+    assert sum(each.startswith("a crop is there twice: ") for each in found) == 6
+
+
+def test_many_damaged_crops_of_a_shard_are_counted_but_not_all_named(raw, tmp_path):
+    build_dataset([raw], tmp_path / "set", Choices(crop=16, shard_crops=128))
+    spoil(tmp_path / "set" / "train-000000.tar", 50, crop=16)
+    found = [each for each in problems(tmp_path / "set") if "SHA-256" not in each]
+    assert sum("damaged: member" in each for each in found) == 20
+    assert found[-1] == "... and 30 more like that"
+    assert len(found) == 21
+
+
+def test_a_name_that_is_no_text_is_checked_like_any(tmp_path):
+    write_fields(tmp_path / "raw", ["a__1.npy", os.fsdecode(b"caf\xe9__1.npy")], side=128)
+    build_dataset([tmp_path / "raw"], tmp_path / "set", CHOICES)
+    assert problems(tmp_path / "set") == []
 
 
 def test_a_shard_cut_short_is_found_even_quickly(built):

@@ -21,12 +21,23 @@ def reasons(*files, labels=None, **options):
 
 
 FLAWS = {
-    "too small: 300 x 200 px, crops have 512 x 512": {"height": 300, "width": 200, "crops": ()},
+    "too small: 300 x 200 px, crops have 512 x 512 (--crop)": {
+        "height": 300,
+        "width": 200,
+        "crops": (),
+    },
     "constant: every pixel is 7": {"low": 7, "high": 7, "crops": (1.0,)},
-    "saturated: 12.30% of the pixels are extreme, limit 5.00%": {"saturated": 0.123},
-    "saturated: in every crop more than 5.00% of the pixels are extreme": {"crops": (0.2, 1.0)},
-    "dim: 812 counts per pixel on average, limit 2500": {"counts": 812},
-    "noisy: deviation 0.120 of the range, limit 0.06": {"counts": None, "noise": 0.12},
+    "saturated: 12.30% of the pixels are extreme, limit 5.00% (--most-saturated)": {
+        "saturated": 0.123
+    },
+    "saturated: in every crop more than 5.00% of the pixels are extreme (--most-saturated)": {
+        "crops": (0.2, 1.0)
+    },
+    "dim: 812 counts per pixel on average, limit 2500 (--least-counts)": {"counts": 812},
+    "noisy: deviation 0.120 of the range, limit 0.06 (--most-noise)": {
+        "counts": None,
+        "noise": 0.12,
+    },
 }
 
 
@@ -161,10 +172,11 @@ def test_folders_named_as_splits_are_kept():
     assert found[2].reason == "unlisted: lies in none of the folders train, val, test"
 
 
-def test_nothing_left_is_refused_with_the_reasons():
-    dim = dataclasses.replace(GOOD, counts=5)
-    with pytest.raises(ConfigError, match=r"no frame is left .* of 2: dim \(2\)"):
-        decide([file("a.mrc", dim), file("b.mrc", dim)], Choices())
+def test_a_frame_shrunk_to_nothing_is_too_small_and_says_by_what():
+    frame = dataclasses.replace(GOOD, height=0, width=0, crops=())
+    assert flaw(frame, Choices(shrink=600)) == (
+        "too small: 0 x 0 px after --shrink 600, crops have 512 x 512 (--crop)"
+    )
 
 
 @pytest.mark.parametrize(

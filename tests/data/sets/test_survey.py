@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import lowdose
 from lowdose.data.sets.survey import (
     Surveyed,
     add_up,
@@ -13,6 +14,7 @@ from lowdose.data.sets.survey import (
     extremes,
     survey_file,
 )
+from lowdose.micrograph import Micrograph
 from tests.data.fields import field
 
 
@@ -59,6 +61,24 @@ def test_what_cannot_be_read_says_why(tmp_path):
     found = survey(tmp_path / "a.npy")
     assert found.frames == ()
     assert "cannot be decoded as npy" in found.error
+
+
+def test_sums_beyond_float32_are_the_error_of_their_file(tmp_path):
+    frame = field(0).astype(np.float32)
+    frame[:8] = -np.finfo(np.float32).max  # what some programs write where there is no data
+    lowdose.write(tmp_path / "a.mrc", Micrograph(frame))
+    found = survey(tmp_path / "a.mrc", shrink=2)
+    assert found.error.startswith("sums of 2 x 2 pixels pass ±3.4e38. Fill what holds no data")
+    assert not found.frames
+    assert survey(tmp_path / "a.mrc").frames
+
+
+@pytest.mark.parametrize(("shrink", "shape"), [(600, (0, 0)), (97, (0, 1))])
+def test_a_frame_that_is_shrunk_to_nothing_has_no_crops(shrink, shape, tmp_path):
+    np.save(tmp_path / "a.npy", field(0, 128)[:96])
+    (only,) = survey(tmp_path / "a.npy", shrink=shrink).frames
+    assert (only.height, only.width) == shape
+    assert only.crops == ()
 
 
 def test_an_odd_file_is_read_with_a_remark_and_no_warning(tmp_path):

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def build_dataset(
         columns = {"column": choices.column, "split_column": choices.split_column}
         table = read_table(Path(choices.table), **columns)
     base, names = _named(inputs)
-    _prepare(out)
+    _prepare(out, choices)
     files = _survey(base, names, Journal(out / SURVEY), choices, progress)
     decisions = decide(files, choices, None if table is None else labels_of(names, table))
     # Laid out twice rather than kept: a plan of every crop is larger than all the rest.
@@ -104,6 +105,9 @@ def build_dataset(
                 "since. Choose another folder, or delete this one"
             )
         return Built(facts, decisions.verdicts, decisions.notes, 0)
+    if not digests:
+        _write_manifest(out / MANIFEST, decisions)
+        raise ConfigError(_nothing_left(decisions.verdicts, out))
     plans = zip(plan_shards(decisions.verdicts, choices), digests, strict=True)
     total = sum(len(each.crops) for each in decisions.verdicts)
     shards, fresh = _cut(base, out, plans, choices, functools.partial(_of, progress, total))
@@ -118,22 +122,37 @@ def build_dataset(
 def _named(inputs: Iterable[Path | str]) -> tuple[Path, list[str]]:
     """Folder that all inputs share, and the path of each file below it, sorted."""
     roots = [Path(each) for each in inputs]
-    found = {os.path.abspath(path) for path in find_truths(roots)}
+    found = find_truths(roots)
     base = os.path.commonpath([os.path.abspath(r if r.is_dir() else r.parent) for r in roots])
     return Path(base), sorted(Path(os.path.relpath(path, base)).as_posix() for path in found)
 
 
-def _prepare(out: Path) -> None:
-    """Create the folder, or see that nothing but a data set is in it."""
+def _prepare(out: Path, choices: Choices) -> None:
+    """Create the folder, or see that it holds nothing but a data set of these choices."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         strangers = sorted(set(os.listdir(out)) - _OURS)
     except OSError as err:
         raise OutputError(f"{out}: cannot be used as a folder ({err.strerror}).") from err
-    if strangers and not (out / SURVEY).exists():
+    if (out / DESCRIPTION).exists():  # its journals may have been deleted
+        was = {"dataset": LAYOUT, "choices": load_description(out).facts.get("choices")}
+        _check_head(out, was, choices)
+    elif strangers and not (out / SURVEY).exists():
         raise ConfigError(
             f"{out}: holds {strangers[0]}, which is of no data set. Name a folder that is new"
         )
+
+
+def _nothing_left(verdicts: Sequence[Verdict], out: Path) -> str:
+    """How many frames are rejected for what, and all that is said of the first one."""
+    reasons = Counter(each.reason.split(":")[0] for each in verdicts).most_common(3)
+    said = ", ".join(f"{reason} ({count})" for reason, count in reasons)
+    first = verdicts[0]
+    return (
+        f"no frame is left to cut crops from; of {len(verdicts)}: {said}. The first, {first.name}: "
+        f"{first.reason.rstrip('.')}. {out / MANIFEST} has the reason of each; other options need "
+        "another folder, or this one deleted"
+    )
 
 
 def _survey(
@@ -154,28 +173,36 @@ def _survey(
 
 def _known(journal: Journal, choices: Choices) -> dict[str, Surveyed]:
     """What has been surveyed with the same choices; what could not be read is tried again."""
-    head = {"dataset": LAYOUT, "choices": choices.as_json()}
     rows = journal.rows()
     was = next(rows, None)
     if was is None:
-        journal.add(head)
-    elif was != head:
-        raise ConfigError(
-            f"{journal.path.parent}: holds a data set of other choices ({_difference(was, head)}). "
-            "Choose another folder, or delete this one"
-        )
+        journal.add(_head(choices))
+    else:
+        _check_head(journal.path.parent, was, choices)
     surveyed = map(Surveyed.from_json, rows)
     return {each.name: each for each in surveyed if not each.error}
 
 
-def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    before, after = was.get("choices") or {}, now["choices"]
+def _head(choices: Choices) -> dict[str, Any]:
+    """First row of the survey."""
+    return {"dataset": LAYOUT, "choices": choices.as_json()}
+
+
+def _check_head(out: Path, was: Mapping[str, Any], choices: Choices) -> None:
+    """Refuse a folder whose data set was begun with other choices."""
+    if was == _head(choices):
+        return
+    before, now = was.get("choices") or {}, choices.as_json()
     words = [
         f"{name} was {before.get(name)!r}, is {value!r}"
-        for name, value in after.items()
+        for name, value in now.items()
         if before.get(name) != value
     ]
-    return "; ".join(words) or "of another version of lowdose"
+    raise ConfigError(
+        f"{out}: holds a data set of other choices "
+        f"({'; '.join(words) or 'of another version of lowdose'}). "
+        "Choose another folder, or delete this one"
+    )
 
 
 def _of(progress: Progress, total: int, label: str, done: int) -> None:

@@ -55,12 +55,11 @@ def check_dataset(
         path = description.folder / facts.name
         try:
             shard = Shard(path, facts, description.crop)
-            if not is_quick:
-                problems += _check_bytes(path, facts)
-                for index in range(len(shard)):
-                    seen.add(split, f"{facts.name} crop {index}", *shard.read(index))
         except InputError as err:
             problems.append(str(err))
+            continue
+        if not is_quick:
+            problems += _check_bytes(path, facts) + _short(_check_crops(shard, split, seen))
     return Checked(
         {
             split: {
@@ -82,6 +81,19 @@ def _check_bytes(path: Path, facts: ShardFacts) -> list[str]:
     return [f"{path}: its SHA-256 is {found}, {facts.sha256} was written. Copy it again."]
 
 
+def _check_crops(shard: Shard, split: str, seen: _Seen) -> list[str]:
+    """Read every crop and take note of it; sentences on those that are damaged."""
+    problems = []
+    for index in range(len(shard)):
+        try:
+            pixels, facts = shard.read(index)
+        except InputError as err:
+            problems.append(str(err))
+        else:
+            seen.add(split, f"{shard.path.name} crop {index}", pixels, facts)
+    return problems
+
+
 @dataclass
 class _Seen:
     """What has been met so far, some 3 kB a crop."""
@@ -95,8 +107,9 @@ class _Seen:
     def add(self, split: str, where: str, pixels: Any, facts: CropFacts) -> None:
         """Take note of a crop, and whether it was met before."""
         self.splits.setdefault(facts.group, set()).add(split)
-        corner = f"{facts.source}\0{facts.frame}\0{facts.top}\0{facts.left}".encode()
-        for key in (corner, pixels.tobytes()):
+        corner = f"{facts.source}\0{facts.frame}\0{facts.top}\0{facts.left}"
+        # Names of files may be bytes that are no UTF-8.
+        for key in (corner.encode(errors="surrogatepass"), pixels.tobytes()):
             first = self.places.setdefault(hashlib.sha256(key).digest(), len(self.crops))
             if first != len(self.crops):
                 self.twice.append(f"{where} ({facts.name}) is also {self.crops[first][1]}")

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from lowdose.data.sets.choices import SPLITS, Choices
 from lowdose.data.sets.decide import Verdict
 from lowdose.data.sets.survey import Surveyed, add_up, crop_corners, extremes
-from lowdose.data.shards import digest
+from lowdose.data.shards import digest, npy_header
 from lowdose.errors import InputError, LowdoseWarning
 from lowdose.io import read
 from lowdose.io.guard import whole_file
@@ -166,11 +165,10 @@ def _cut(
 def _add(tar: tarfile.TarFile, key: str, crop: NDArray[Any], facts: dict[str, Any]) -> None:
     """Append one crop as the members KEY.npy and KEY.json, with no trace of when or by whom."""
     stored = crop.astype(crop.dtype.newbyteorder("<"), copy=False)
-    head = io.BytesIO()
-    npy_format.write_array_header_1_0(head, npy_format.header_data_from_array_1_0(stored))
+    head = npy_header(stored.dtype.str, len(stored))
     text = json.dumps(facts, separators=(",", ":"), allow_nan=False).encode()
     for name, content in (
-        (f"{key}.npy", head.getvalue() + stored.tobytes()),
+        (f"{key}.npy", head + stored.tobytes()),
         (f"{key}.json", text),
     ):
         member = tarfile.TarInfo(name)  # its time is 0, its owner 0

@@ -90,46 +90,48 @@ def decide(
     Raises
     ------
     ConfigError
-        If a group is given two splits, or nothing is left.
+        If a group is given two splits.
     """
     verdicts = [each for file in files for each in _judge(file, choices, labels)]
     verdicts = _without_copies(verdicts)
     splits, notes = _splits(verdicts, choices, labels)
     verdicts = [v if v.reason else replace(v, split=splits[v.group]) for v in verdicts]
-    if not splits:
-        reasons = Counter(each.reason.split(":")[0] for each in verdicts).most_common(3)
-        said = ", ".join(f"{reason} ({count})" for reason, count in reasons)
-        raise ConfigError(f"no frame is left to cut crops from; of {len(verdicts)}: {said}")
     return Decisions(verdicts, notes)
 
 
 def flaw(frame: Frame, choices: Choices) -> str:
-    """Why a frame is not taken, in a few words with the figure found and the limit; or nothing."""
+    """Why a frame is not taken: the figure found, the limit and its option; or nothing."""
     gain, side, share = choices.gain, choices.crop, choices.most_saturated
     counts = (frame.mean - choices.offset) / gain if gain else frame.counts
     is_dim = counts is not None and counts < choices.least_counts
     is_noisy = counts is None and frame.noise > choices.most_noise
+    shrunk = f" after --shrink {choices.shrink}" if choices.shrink > 1 else ""
     flaws = (
         (
             not frame.crops,
-            f"too small: {frame.height} x {frame.width} px, crops have {side} x {side}",
+            f"too small: {frame.height} x {frame.width} px{shrunk}, "
+            f"crops have {side} x {side} (--crop)",
         ),
         (frame.low == frame.high, f"constant: every pixel is {frame.low:g}"),
         (
             frame.saturated > share,
-            f"saturated: {frame.saturated:.2%} of the pixels are extreme, limit {share:.2%}",
+            f"saturated: {frame.saturated:.2%} of the pixels are extreme, "
+            f"limit {share:.2%} (--most-saturated)",
         ),
         (
             is_dim,
-            f"dim: {counts or 0:.5g} counts per pixel on average, limit {choices.least_counts:g}",
+            f"dim: {counts or 0:.5g} counts per pixel on average, "
+            f"limit {choices.least_counts:g} (--least-counts)",
         ),
         (
             is_noisy,
-            f"noisy: deviation {frame.noise:.3f} of the range, limit {choices.most_noise:g}",
+            f"noisy: deviation {frame.noise:.3f} of the range, "
+            f"limit {choices.most_noise:g} (--most-noise)",
         ),
         (
             min(frame.crops, default=0) > share,
-            f"saturated: in every crop more than {share:.2%} of the pixels are extreme",
+            f"saturated: in every crop more than {share:.2%} of the pixels are extreme "
+            "(--most-saturated)",
         ),
     )
     return next((words for is_so, words in flaws if is_so), "")

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.data.sets.fingerprint import fingerprint
-from lowdose.errors import InputError, LowdoseWarning, MissingExtraError
+from lowdose.errors import InputError, LowdoseWarning, MissingExtraError, NoiseModelError
 from lowdose.io import read
 from lowdose.io.guard import row_blocks
-from lowdose.micrograph import Micrograph
+from lowdose.micrograph import Micrograph, is_usable
 from lowdose.physics.estimate import estimate_noise
 
 # Noise is measured in so many windows of this side where a frame is larger.
@@ -124,7 +124,7 @@ def survey_file(path: Path, name: str, *, crop: int, shrink: int) -> Surveyed:
         try:
             micrograph = read(path)
             frames = tuple(describe(frame, crop) for frame in shrunk_frames(micrograph, shrink))
-        except (InputError, MissingExtraError) as err:
+        except (InputError, MissingExtraError, NoiseModelError) as err:
             error = err.problem if isinstance(err, InputError) else str(err)
             return Surveyed(name, status.st_size, status.st_mtime_ns, error=error)
     remarks = [w.message.problem for w in caught if isinstance(w.message, LowdoseWarning)]
@@ -142,9 +142,21 @@ def survey_file(path: Path, name: str, *, crop: int, shrink: int) -> Surveyed:
 
 
 def shrunk_frames(micrograph: Micrograph, shrink: int) -> Iterator[NDArray[Any]]:
-    """Yield each frame with blocks of pixels added up, as a detector with larger pixels counts."""
+    """Yield each frame with blocks of pixels added up, as a detector with larger pixels counts.
+
+    Raises
+    ------
+    NoiseModelError
+        If a sum is beyond float32.
+    """
     for frame in micrograph.frames():
-        yield frame if shrink == 1 else add_up(frame, shrink)
+        shrunk = frame if shrink == 1 else add_up(frame, shrink)
+        if shrink > 1 and not is_usable(shrunk).all():
+            raise NoiseModelError(
+                f"sums of {shrink} x {shrink} pixels pass ±3.4e38. Fill what holds no data first, "
+                "or build with --shrink 1."
+            )
+        yield shrunk
 
 
 def add_up(frame: NDArray[Any], factor: int) -> NDArray[Any]:
@@ -162,7 +174,8 @@ def add_up(frame: NDArray[Any], factor: int) -> NDArray[Any]:
     wide = frame.dtype.itemsize >= (8 if kind == "f" else 4)
     dtype = f"{kind}{8 if wide else 4}"
     blocks = frame[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
-    total: NDArray[Any] = blocks.sum(axis=(1, 3), dtype=dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # `shrunk_frames` refuses such sums
+        total: NDArray[Any] = blocks.sum(axis=(1, 3), dtype=dtype)
     return total
 
 
@@ -180,11 +193,13 @@ def crop_corners(height: int, width: int, crop: int) -> list[tuple[int, int]]:
 
 
 def describe(frame: NDArray[Any], crop: int) -> Frame:
-    """Measure one frame, shape (H, W)."""
+    """Measure one frame, shape (H, W); of one shrunk to nothing only that it is."""
+    height, width = frame.shape
+    if not frame.size:
+        return Frame(height, width, frame.dtype.name, 0, 0, 0, 0, 0, None, (), b"")
     low, high, saturated = extremes(frame)
     mean = float(frame.mean(dtype=np.float64))
-    noise, counts = _noise(frame, mean) if frame.size and low < high else (0.0, None)
-    height, width = frame.shape
+    noise, counts = _noise(frame, mean) if low < high else (0.0, None)
     corners = crop_corners(height, width, crop)
     crops = (frame[top : top + crop, left : left + crop] for top, left in corners)
     return Frame(
