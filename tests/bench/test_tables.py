@@ -102,6 +102,16 @@ def test_fixed_doses_are_one_table(plan, tmp_path):
     assert words == "largest ratio of error to that of the input, 4 images"
 
 
+def test_a_dose_without_methods_has_no_margins(plan, tmp_path):
+    with Store(tmp_path) as store:
+        bench = Bench(plan("net@50=median", laws=("low", 50.0)), store)
+        bench.run()
+        write_tables(bench, tmp_path)
+        write_page(bench, tmp_path, {})
+    (alone,) = (r for r in rows(tmp_path / "bench-summary.csv") if r["dose_law"] == "low")
+    assert (alone["margin_paper_mse"], alone["margin_paper_ssim"]) == ("nan", "nan")
+
+
 def test_one_image_has_no_deviation_and_no_pairs(plan, tmp_path):
     with Store(tmp_path) as store:
         bench = Bench(plan("median", count=1), store)

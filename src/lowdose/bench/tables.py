@@ -189,10 +189,9 @@ def _summary_rows(bench: Bench) -> Iterator[Sequence[Any]]:
 
 def _margins(summary: Summary, summaries: Sequence[Summary]) -> tuple[float, float]:
     others = [each for each in summaries if each.method != summary.method]
-    errors, similarities = zip(*[(s.paper_mse[0], s.paper_ssim[0]) for s in others], strict=True)
     return (
-        margin(summary.paper_mse[0], errors, is_error=True),
-        margin(summary.paper_ssim[0], similarities, is_error=False),
+        margin(summary.paper_mse[0], [s.paper_mse[0] for s in others], is_error=True),
+        margin(summary.paper_ssim[0], [s.paper_ssim[0] for s in others], is_error=False),
     )
 
 
@@ -260,7 +259,7 @@ def _main_table(scored: Sequence[Scored]) -> Iterator[str]:
     summaries = _summaries(scored)
     for s in summaries:
         mse, spread = (1e3 * figure for figure in s.paper_mse)
-        error, similarity = _margins(s, summaries) if len(summaries) > 1 else (np.nan, np.nan)
+        error, similarity = _margins(s, summaries)
         yield (
             f"| {s.method} | {mse:.3f} ± {spread:.3f} | {error:+.1f} "
             f"| {s.paper_ssim[0]:.3f} ± {s.paper_ssim[1]:.3f} | {similarity:+.1f} "
