@@ -49,7 +49,11 @@ def bench(
         typer.Option(help="low, low-uniform, ordinary, counts at the brightest, or series."),
     ] = None,
     preset: Annotated[
-        Preset | None, typer.Option(help="A set of methods and doses; --method adds to it.")
+        Preset | None,
+        typer.Option(
+            help="A set of methods and doses; --method adds to it, and a network of yours takes "
+            "the place of the paper's."
+        ),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Of the noise; may repeat.")] = None,
     names: Annotated[
