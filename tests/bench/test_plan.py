@@ -139,6 +139,12 @@ def test_a_manifest_splits_truths(truths, tmp_path):
     assert splits["group tem"] == {"tem__2.png", "tem__3.png"}
 
 
+def test_a_manifest_may_begin_with_a_byte_order_mark(truths, tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_text("file\nsem__0.png\nsem__1.png\n", encoding="utf-8-sig")
+    assert read_splits(path, truths) == {"group sem": {"sem__0.png", "sem__1.png"}}
+
+
 @pytest.mark.parametrize("text", ["", "name\na\n", "file\nother.png\n"])
 def test_a_manifest_that_fits_no_truth_is_refused(text, truths, tmp_path):
     path = tmp_path / "manifest.csv"

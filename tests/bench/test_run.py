@@ -1,6 +1,7 @@
 """A run: nothing twice, nothing lost, the same bits whoever computed them."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,18 @@ def test_an_estimate_of_an_example_is_kept(plan, tmp_path):
             estimates["median"], build(parse_method("median")).run(exposure.noisy), rtol=1e-6
         )
         assert len(list((tmp_path / "examples").iterdir())) == 2
+
+
+@pytest.mark.parametrize("drawn", [(False, True), (True, False)])
+def test_an_estimate_is_kept_if_any_section_draws_it(drawn, plan, tmp_path):
+    made = plan("median", count=1, examples=["sem__0.png"])
+    sections = [replace(made.sections[0], is_drawn=is_drawn) for is_drawn in drawn]
+    with Store(tmp_path) as store:
+        bench = Bench(replace(made, sections=sections), store)
+        assert bench.run() == 2
+        _, estimates = bench.example(made.sections[0], "low", "sem__0.png")
+        assert list(estimates) == ["none", "median"]
+        assert not bench.missing()
 
 
 def test_what_is_finished_stays_when_a_method_fails(plan, tmp_path):

@@ -237,7 +237,7 @@ def read_splits(manifest: Path, truths: Sequence[Truth]) -> dict[str, frozenset[
         If it cannot be read, has no such column, or names no truth.
     """
     try:
-        with open(manifest, newline="", encoding="utf-8") as file:
+        with open(manifest, newline="", encoding="utf-8-sig") as file:
             rows = {row["file"].split("/")[-1]: row for row in csv.DictReader(file)}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError) as err:
         raise ConfigError(f"{manifest}: is no manifest with a column 'file' ({err}).") from err

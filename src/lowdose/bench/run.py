@@ -111,14 +111,15 @@ class Bench:
     ) -> None:
         place = short(law), seed, subject.truth.name, subject.sha256
         job = wanted.setdefault(place, Job(subject.truth, law, seed, (), self._device))
-        methods, keys = list(job.methods), {key for _, key, _ in job.methods}
+        methods = {key: (spec, key, kept) for spec, key, kept in job.methods}
         for spec in section.methods_at(law):
             key = self.key(law, seed, subject, spec)
             kept = self.store.example(key) if self._is_example(section, seed, subject) else None
             is_done = key in self.store and (kept is None or kept.exists())
-            if key not in keys and not is_done:
-                methods.append((spec, key, kept))
-        wanted[place] = replace(job, methods=methods)
+            # Wanted by an earlier section too: kept if either draws it.
+            if not is_done and (key not in methods or kept):
+                methods[key] = (spec, key, kept)
+        wanted[place] = replace(job, methods=list(methods.values()))
 
     def _is_example(self, section: Section, seed: int, subject: Subject) -> bool:
         is_shown = section.is_drawn and subject.truth.name in self.plan.examples

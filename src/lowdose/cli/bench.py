@@ -78,7 +78,12 @@ def bench(
         Path | None, typer.Option(help="Folder for the page and its figures; by default -o.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes; 0 takes one a core. Results do not depend on it.")
+        int,
+        typer.Option(
+            min=0,
+            help="Processes; 0 takes one a core, with a GPU it is always one. Results do not "
+            "depend on it.",
+        ),
     ] = 0,
     device: opt.Device = "cpu",
     listing: Annotated[
@@ -150,7 +155,9 @@ def _folder(path: Path) -> Path:
 
 def _processes(workers: int, device: str) -> int:
     """Processes to use: an accelerator takes one."""
-    return (workers or os.cpu_count() or 1) if device == "cpu" else 1
+    from lowdose.infer import pick_device
+
+    return (workers or os.cpu_count() or 1) if pick_device(device).type == "cpu" else 1
 
 
 def _laws(doses: list[str] | None) -> list[str | float]:
