@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.bench.doses import Exposure, Law, expose, short
-from lowdose.bench.methods import NONE, Spec, build, identity
+from lowdose.bench.methods import NONE, Method, Spec, build, identity
+from lowdose.bench.outside import said
 from lowdose.bench.plan import Plan, Section, Subject
 from lowdose.bench.scores import ImageScores, checked_pair
 from lowdose.bench.store import Key, Result, Store
 from lowdose.data.truths import Truth
-from lowdose.errors import ConfigError
+from lowdose.errors import ConfigError, LowdoseError
 from lowdose.io.guard import whole_file
 from lowdose.metrics import paper_images, position_errors, radial_profile
 
@@ -198,7 +199,7 @@ def _measure(exposure: Exposure, device: str, spec: Spec, key: Key, kept: Path |
     method = build(spec, device=device)
     noisy = exposure.noisy.copy()  # what a method does to its input is its own affair
     start = time.perf_counter()
-    estimate = method.run(noisy)
+    estimate = _run_method(method, noisy, exposure.name, is_ours=spec.kind == "built-in")
     seconds = time.perf_counter() - start
     images = exposure.truth, exposure.noisy, estimate
     score = checked_pair(exposure.name, spec.label, images, clip=method.is_clipped)
@@ -207,6 +208,19 @@ def _measure(exposure: Exposure, device: str, spec: Spec, key: Key, kept: Path |
             np.save(file, np.asarray(estimate, np.float32))
     arrays = _arrays(exposure, estimate, clip=method.is_clipped, with_truth=spec.target == NONE)
     return Result(key, float(exposure.truth.max()), score, arrays, round(seconds, 4))
+
+
+def _run_method(
+    method: Method, noisy: NDArray[np.float32], name: str, *, is_ours: bool
+) -> NDArray[Any]:
+    """Run it; whatever a method of others raises becomes a sentence."""
+    try:
+        return method.run(noisy)
+    except Exception as err:
+        if is_ours:
+            raise
+        problem = str(err) if isinstance(err, LowdoseError) else said(err)
+        raise ConfigError(f"method {method.label!r} failed on {name}: {problem}") from err
 
 
 def _arrays(
