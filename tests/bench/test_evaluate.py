@@ -40,6 +40,8 @@ def test_truths_are_selected_by_name(tmp_path, truths):
     names = tmp_path / "names.txt"
     names.write_bytes(b"sem__1.png\r\n\r\n")
     assert [truth.name for truth in select(truths, names)] == ["sem__1.png"]
+    names.write_text("sem__1.png\n", encoding="utf-8-sig")  # as some editors write it
+    assert [truth.name for truth in select(truths, names)] == ["sem__1.png"]
     names.write_text("z.png\n")
     with pytest.raises(ConfigError, match=r"z\.png"):
         select(truths, names)

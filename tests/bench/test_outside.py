@@ -44,6 +44,30 @@ def test_a_missing_function_is_told(callable_file):
         outside.estimator("callable", f"{callable_file}:other")
 
 
+def test_a_file_may_hold_a_dataclass_and_the_name_of_a_module(tmp_path):
+    path = tmp_path / "json.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import KW_ONLY, dataclass\n"
+        "from typing import get_type_hints\n"
+        "@dataclass\nclass Options:\n    _: KW_ONLY\n    factor: float = 2.0\n"
+        "get_type_hints(Options)\n"
+        "def run(noisy):\n    return noisy * Options(factor=3.0).factor\n"
+    )
+    json = sys.modules["json"]
+    assert np.array_equal(outside.estimator("callable", f"{path}:run")(NOISY), 3 * NOISY)
+    assert sys.modules["json"] is json
+
+
+def test_a_file_that_cannot_be_imported_says_why_and_leaves_nothing(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("raise KeyError('weights')\n")
+    modules = set(sys.modules)
+    with pytest.raises(ConfigError, match=r"mine\.py:run: cannot be imported \(KeyError"):
+        outside.estimator("callable", f"{path}:run")
+    assert set(sys.modules) == modules
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", ".tif", ".npy"])
 def test_a_program_gets_the_counts_and_gives_its_estimate(suffix):

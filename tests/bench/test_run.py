@@ -1,6 +1,8 @@
 """A run: nothing twice, nothing lost, the same bits whoever computed them."""
 
+import os
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from lowdose.bench.plan import Plan
 from lowdose.bench.run import Bench
 from lowdose.bench.store import Store
 from lowdose.bench.tables import write_tables
-from lowdose.errors import UnsupportedContentError
+from lowdose.errors import ConfigError, UnsupportedContentError
 
 
 def tables(folder, bench):
@@ -114,6 +116,18 @@ def test_an_estimate_of_an_example_is_kept(plan, tmp_path):
         assert len(list((tmp_path / "examples").iterdir())) == 2
 
 
+@pytest.mark.parametrize("drawn", [(False, True), (True, False)])
+def test_an_estimate_is_kept_if_any_section_draws_it(drawn, plan, tmp_path):
+    made = plan("median", count=1, examples=["sem__0.png"])
+    sections = [replace(made.sections[0], is_drawn=is_drawn) for is_drawn in drawn]
+    with Store(tmp_path) as store:
+        bench = Bench(replace(made, sections=sections), store)
+        assert bench.run() == 2
+        _, estimates = bench.example(made.sections[0], "low", "sem__0.png")
+        assert list(estimates) == ["none", "median"]
+        assert not bench.missing()
+
+
 def test_what_is_finished_stays_when_a_method_fails(plan, tmp_path):
     path = tmp_path / "fails.py"
     path.write_text("def run(noisy):\n    return noisy if noisy.max() < 200 else noisy[1:]\n")
@@ -122,6 +136,32 @@ def test_what_is_finished_stays_when_a_method_fails(plan, tmp_path):
         with pytest.raises(UnsupportedContentError, match=r"sem__0\.png: method 'mine'"):
             Bench(made, store).run()
         assert len(Bench(made, store).missing()) == 4
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_error_in_a_plugin_names_it_and_the_image(workers, plan, tmp_path):
+    path = tmp_path / "fails.py"
+    path.write_text("def run(noisy):\n    return noisy if noisy.max() < 200 else {}['weights']\n")
+    made = plan(Spec("mine", f"{path}:run", "callable"), laws=(50.0, 500.0))
+    with Store(tmp_path / "run") as store:
+        bench = Bench(made, store)
+        with pytest.raises(
+            ConfigError, match=r"method 'mine' failed on \w+\.png: KeyError"
+        ) as told:
+            bench.run(workers=workers)
+        assert told.value.__cause__ is not None
+        assert len(bench.missing()) in ([4] if workers == 1 else range(4, 8))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a file is a program by its suffix here")
+def test_a_program_that_cannot_start_is_named_with_the_image(plan, tmp_path):
+    program = tmp_path / "program"
+    program.write_bytes(b"\0no program")
+    program.chmod(0o755)
+    made = plan(Spec("mine", f"{program} {{input}} {{output}}", "command"), count=1)
+    problem = r"'mine' failed on sem__0\.png: .*format error"
+    with Store(tmp_path / "run") as store, pytest.raises(ConfigError, match=problem):
+        Bench(made, store).run()
 
 
 def test_an_error_survives_the_way_from_a_worker():

@@ -33,6 +33,14 @@ def test_a_summary_has_means_deviations_and_the_worst_image():
     assert np.isnan(single.psnr[1])
 
 
+def test_draws_of_noise_are_averaged_image_by_image():
+    draws = [("a", 0.001), ("b", 0.004), ("a", 0.003), ("b", 0.006)]
+    images = [ImageScores(name, 1.0, {"m": score(v)}) for name, v in draws]
+    (summary,) = summarise(images, seeds=2)
+    assert summary.figures == pytest.approx(np.array(8 * [(0.0035, 0.0015)]))
+    assert summary.worst == (0.006, "b")
+
+
 def test_the_papers_mean_and_deviation_are_of_capped_scores():
     images = [ImageScores(str(v), 1.0, {"m": score(v)}) for v in (0.002, 7.0)]
     (summary,) = summarise(images)

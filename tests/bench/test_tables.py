@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lowdose.bench.run import Bench
+from lowdose.bench.scores import paired_difference
 from lowdose.bench.store import Store
 from lowdose.bench.tables import reference, sentences, write_page, write_tables
 
@@ -65,6 +66,33 @@ def test_paired_differences_are_those_of_the_images(bench, tmp_path):
     assert gains.mean() <= float(pair["psnr_db_high"]) <= gains.max()
 
 
+def test_draws_of_noise_on_one_image_are_no_further_images(plan, tmp_path):
+    splits = {"alone": {"sem__0.png"}, "modality sem": {"sem__0.png", "sem__1.png"}}
+    with Store(tmp_path) as store:
+        bench = Bench(plan("median", "gaussian", splits=splits, seeds=(0, 1, 2)), store)
+        bench.run()
+        write_tables(bench, tmp_path)
+        write_page(bench, tmp_path, {})
+    scores, page = rows(tmp_path / "bench-scores.csv"), (tmp_path / "bench.md").read_text("utf-8")
+    psnr = {
+        name: np.array([float(row["psnr_db"]) for row in scores if row["method"] == name])
+        .reshape(3, 4)
+        .mean(axis=0)
+        for name in ("none", "median", "gaussian")
+    }
+    counts = {r["split"]: r["count"] for r in rows(tmp_path / "bench-summary.csv")}
+    assert counts == {"all": "4", "modality sem": "2"}
+    found = rows(tmp_path / "bench-summary.csv")[1]
+    assert float(found["psnr_db_std"]) == pytest.approx(psnr["median"].std())
+    pair = rows(tmp_path / "bench-paired.csv")[0]
+    gains = paired_difference(psnr[pair["method"]], psnr[pair["against"]])
+    assert (pair["count"], pair["better_on"]) == ("4", "4")
+    assert float(pair["psnr_db_low"]) == pytest.approx(gains.low)
+    assert float(pair["psnr_db_high"]) == pytest.approx(gains.high)
+    for part in ("each image's mean over seeds 0, 1, 2", "modality sem (2)", "4 of 4"):
+        assert part in page
+
+
 def test_the_reference_is_the_first_network_or_else_the_best(bench, plan, tiny_weights):
     section = bench.plan.sections[0]
     summaries = _summaries(bench)
@@ -100,6 +128,16 @@ def test_fixed_doses_are_one_table(plan, tmp_path):
     assert page.count("| counts | method |") == 1
     assert page.count("| median |") == 3
     assert words == "largest ratio of error to that of the input, 4 images"
+
+
+def test_a_dose_without_methods_has_no_margins(plan, tmp_path):
+    with Store(tmp_path) as store:
+        bench = Bench(plan("net@50=median", laws=("low", 50.0)), store)
+        bench.run()
+        write_tables(bench, tmp_path)
+        write_page(bench, tmp_path, {})
+    (alone,) = (r for r in rows(tmp_path / "bench-summary.csv") if r["dose_law"] == "low")
+    assert (alone["margin_paper_mse"], alone["margin_paper_ssim"]) == ("nan", "nan")
 
 
 def test_one_image_has_no_deviation_and_no_pairs(plan, tmp_path):

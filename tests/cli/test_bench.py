@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import lowdose
 from lowdose.micrograph import Micrograph
@@ -129,6 +130,14 @@ def test_nonsense_is_told_before_the_work(more, problem, call, clean, tmp_path):
     assert result.exit_code == 2
     assert problem in result.stderr
     assert not list((tmp_path / "run").glob("*.csv"))
+
+
+@pytest.mark.parametrize(("found", "expected"), [("cpu", 3), ("cuda", 1)])
+def test_processes_are_as_asked_for_unless_there_is_a_gpu(found, expected, monkeypatch):
+    from lowdose.cli.bench import _processes
+
+    monkeypatch.setattr("lowdose.infer.pick_device", lambda name: torch.device(found))
+    assert _processes(3, "auto") == expected
 
 
 def test_methods_are_listed(call):

@@ -124,7 +124,7 @@ def select(truths: Sequence[Truth], names: Path | None) -> list[Truth]:
     if names is None:
         return list(truths)
     try:
-        wanted = {line.strip() for line in names.read_text("utf-8").splitlines()} - {""}
+        wanted = {line.strip() for line in names.read_text("utf-8-sig").splitlines()} - {""}
     except (OSError, UnicodeDecodeError) as err:
         raise ConfigError(f"{names}: cannot be read ({err}).") from err
     missing = wanted - {truth.name for truth in truths}

@@ -61,6 +61,16 @@ class Spec:
         return self.kind == "built-in" and self._name in (*PAPER, BM3D)
 
     @property
+    def is_network(self) -> bool:
+        """Whether it is weights, by name or path."""
+        return self.kind == "built-in" and not self.is_classical
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it is a network that is not told that pixels are counts."""
+        return self.is_network and not _weights(self.target)[2]
+
+    @property
     def _name(self) -> str:
         return self.target.split(":")[0]
 

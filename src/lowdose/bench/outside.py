@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Callable
@@ -115,7 +116,7 @@ def estimator(kind: Kind, target: str) -> Callable[[NDArray[np.float32]], NDArra
     module, name = _import(target), target.rpartition(":")[2]
     function = getattr(module, name, None)
     if not callable(function):
-        raise ConfigError(f"{target}: there is no function {name!r} in {module.__name__}")
+        raise ConfigError(f"{target}: there is no function {name!r} in it")
     return lambda noisy: np.asarray(function(noisy))
 
 
@@ -137,14 +138,31 @@ def _source(target: str) -> Path:
 
 def _import(target: str) -> ModuleType:
     place, path = target.rpartition(":")[0], _source(target)
-    if not place.endswith(".py"):
-        return importlib.import_module(place)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path}: cannot be imported")
+    try:
+        return _import_file(path) if place.endswith(".py") else importlib.import_module(place)
+    except Exception as err:  # a module of others may raise anything
+        raise ConfigError(f"{target}: cannot be imported ({said(err)}).") from err
+
+
+def _import_file(path: Path) -> ModuleType:
+    # By its place, and no name that an import statement could ask for.
+    name = f"plugin {hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # it ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses and typing look there for what annotations name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
     return module
+
+
+def said(err: Exception) -> str:
+    """What an error of others said, with its kind."""
+    return f"{type(err).__name__}: {err}"
 
 
 def _check_command(line: str) -> None:

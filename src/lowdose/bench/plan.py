@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from lowdose.bench.doses import Law
+from lowdose.bench.doses import Law, short
 from lowdose.bench.filters import FILTERS
 from lowdose.bench.methods import GAIN_KNOWN, NONE, PAPER, Spec, has_bm3d, parse_method
 from lowdose.data.truths import Truth
@@ -21,6 +21,9 @@ from lowdose.records import DEFAULT, shipped
 # Truths at least so clean are scored apart: see `Splits`.
 CLEAN_SIGMA = 0.02
 _HIGH_DOSES = (1e3, 1e4, 1e5)
+# Which of the paper's networks serves a law: "low-uniform" is the released benchmark's low dose.
+_TRAINED_FOR: Mapping[Law, str] = {"low": "low", "low-uniform": "low", "ordinary": "ordinary"}
+_NETWORK = "network"
 
 
 @dataclass(frozen=True)
@@ -120,13 +123,22 @@ def plain_sections(choices: Choices) -> list[Section]:
 
 
 def paper_sections(choices: Choices) -> list[Section]:
-    """The paper's table: nine methods and a network, that for each dose where it ships."""
-    networks = list(choices.methods)
-    if not networks:
-        laws = [law for law in ("low", "ordinary") if f"atrous-narrow-{law}" in shipped()]
-        networks = [parse_method(f"network@{law}=atrous-narrow-{law}") for law in laws]
-    methods = [*map(parse_method, PAPER), *networks]
-    return [_section(choices.few, choices.laws or ("low", "ordinary"), methods)]
+    """The paper's table: nine methods and a network, that for each dose where it ships.
+
+    At doses where a network was chosen, it takes the place of the shipped one.
+    """
+    laws = choices.laws or ("low", "ordinary")
+    networks = _shipped_networks(laws, choices.methods)
+    methods = [*map(parse_method, PAPER), *networks, *choices.methods]
+    return [_section(choices.few, laws, methods)]
+
+
+def _shipped_networks(laws: Sequence[Law], chosen: Sequence[Spec]) -> Iterator[Spec]:
+    rivals = [spec for spec in chosen if spec.is_network or spec.label == _NETWORK]
+    for law in laws:
+        weights = f"atrous-narrow-{_TRAINED_FOR.get(law, '')}"
+        if weights in shipped() and not any(spec.runs_at(law) for spec in rivals):
+            yield Spec(_NETWORK, weights, law=law)
 
 
 def classical_sections(choices: Choices) -> list[Section]:
@@ -140,17 +152,25 @@ def classical_sections(choices: Choices) -> list[Section]:
 def quality_sections(choices: Choices) -> list[Section]:
     """Weights against BM3D on few truths, on all of them, and at doses where little is to gain.
 
-    With weights to measure as the first method; those of every day without.
+    With weights to measure as the first method; those of every day without. A network that is not
+    told that pixels are counts is measured told as well.
     """
-    blind = (choices.methods or [parse_method(DEFAULT)])[0]
-    told = Spec(f"{blind.label}:{GAIN_KNOWN}", f"{blind.target}:{GAIN_KNOWN}")
-    ours, laws = [blind, told, *choices.methods[1:]], choices.laws or ("low", "ordinary")
-    sections = [
-        _section(choices.few, laws, [*ours, *_bm3d()], is_drawn=False),
-        _section(choices.truths, laws, ours, is_drawn=False),
-        _section(choices.truths, _HIGH_DOSES, [blind], is_drawn=False),
-    ]
-    return sections if len(choices.few) < len(choices.truths) else [sections[0], sections[2]]
+    methods, laws = choices.methods or [parse_method(DEFAULT)], choices.laws or ("low", "ordinary")
+    measured = [spec for spec in methods if spec.label == methods[0].label]
+    told = [_told(spec) for spec in measured if spec.is_blind]
+    ours = list(dict.fromkeys([*measured, *told, *methods]))
+    sections = [_section(choices.few, laws, [*ours, *_bm3d()], is_drawn=False)]
+    if len(choices.few) < len(choices.truths):
+        sections.append(_section(choices.truths, laws, ours, is_drawn=False))
+    high = [spec for spec in measured if any(map(spec.runs_at, _HIGH_DOSES))]
+    if high:
+        sections.append(_section(choices.truths, _HIGH_DOSES, high, is_drawn=False))
+    return sections
+
+
+def _told(spec: Spec) -> Spec:
+    label, target = (f"{text}:{GAIN_KNOWN}" for text in (spec.label, spec.target))
+    return replace(spec, label=label, target=target)
 
 
 PRESETS = {
@@ -169,8 +189,9 @@ def _bm3d() -> list[Spec]:
 def _section(
     truths: Sequence[Truth], laws: Sequence[Law], methods: Sequence[Spec], *, is_drawn: bool = True
 ) -> Section:
-    """Put the noisy image first, and refuse two methods of one name at one dose."""
+    """Put the noisy image first; refuse two methods of one name at a dose, and one at no dose."""
     all_methods = [parse_method(NONE), *(spec for spec in methods if spec.target != NONE)]
+    _check_doses(laws, all_methods)
     for law in laws:
         labels = [spec.label for spec in all_methods if spec.runs_at(law)]
         twice = sorted({label for label in labels if labels.count(label) > 1})
@@ -181,6 +202,17 @@ def _section(
     noun = "image" if len(truths) == 1 else "images"
     subjects = [Subject(truth) for truth in truths]
     return Section(f"{len(truths)} {noun}", subjects, laws, all_methods, is_drawn)
+
+
+def _check_doses(laws: Sequence[Law], methods: Sequence[Spec]) -> None:
+    present = {spec.label for law in laws for spec in methods if spec.runs_at(law)}
+    for spec in methods:
+        if spec.label not in present and spec.law is not None:
+            own, doses = short(spec.law), ", ".join(map(short, laws))
+            raise ConfigError(
+                f"method {spec.label!r} runs at dose {own} alone, but the doses are {doses}; add "
+                f"--dose {own}, or leave @{own} out"
+            )
 
 
 def read_splits(manifest: Path, truths: Sequence[Truth]) -> dict[str, frozenset[str]]:
@@ -205,7 +237,7 @@ def read_splits(manifest: Path, truths: Sequence[Truth]) -> dict[str, frozenset[
         If it cannot be read, has no such column, or names no truth.
     """
     try:
-        with open(manifest, newline="", encoding="utf-8") as file:
+        with open(manifest, newline="", encoding="utf-8-sig") as file:
             rows = {row["file"].split("/")[-1]: row for row in csv.DictReader(file)}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError) as err:
         raise ConfigError(f"{manifest}: is no manifest with a column 'file' ({err}).") from err

@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.bench.doses import Exposure, Law, expose, short
-from lowdose.bench.methods import NONE, Spec, build, identity
+from lowdose.bench.methods import NONE, Method, Spec, build, identity
+from lowdose.bench.outside import said
 from lowdose.bench.plan import Plan, Section, Subject
 from lowdose.bench.scores import ImageScores, checked_pair
 from lowdose.bench.store import Key, Result, Store
 from lowdose.data.truths import Truth
-from lowdose.errors import ConfigError
+from lowdose.errors import ConfigError, LowdoseError
 from lowdose.io.guard import whole_file
 from lowdose.metrics import paper_images, position_errors, radial_profile
 
@@ -111,14 +112,15 @@ class Bench:
     ) -> None:
         place = short(law), seed, subject.truth.name, subject.sha256
         job = wanted.setdefault(place, Job(subject.truth, law, seed, (), self._device))
-        methods, keys = list(job.methods), {key for _, key, _ in job.methods}
+        methods = {key: (spec, key, kept) for spec, key, kept in job.methods}
         for spec in section.methods_at(law):
             key = self.key(law, seed, subject, spec)
             kept = self.store.example(key) if self._is_example(section, seed, subject) else None
             is_done = key in self.store and (kept is None or kept.exists())
-            if key not in keys and not is_done:
-                methods.append((spec, key, kept))
-        wanted[place] = replace(job, methods=methods)
+            # Wanted by an earlier section too: kept if either draws it.
+            if not is_done and (key not in methods or kept):
+                methods[key] = (spec, key, kept)
+        wanted[place] = replace(job, methods=list(methods.values()))
 
     def _is_example(self, section: Section, seed: int, subject: Subject) -> bool:
         is_shown = section.is_drawn and subject.truth.name in self.plan.examples
@@ -197,7 +199,7 @@ def _measure(exposure: Exposure, device: str, spec: Spec, key: Key, kept: Path |
     method = build(spec, device=device)
     noisy = exposure.noisy.copy()  # what a method does to its input is its own affair
     start = time.perf_counter()
-    estimate = method.run(noisy)
+    estimate = _run_method(method, noisy, exposure.name, is_ours=spec.kind == "built-in")
     seconds = time.perf_counter() - start
     images = exposure.truth, exposure.noisy, estimate
     score = checked_pair(exposure.name, spec.label, images, clip=method.is_clipped)
@@ -206,6 +208,19 @@ def _measure(exposure: Exposure, device: str, spec: Spec, key: Key, kept: Path |
             np.save(file, np.asarray(estimate, np.float32))
     arrays = _arrays(exposure, estimate, clip=method.is_clipped, with_truth=spec.target == NONE)
     return Result(key, float(exposure.truth.max()), score, arrays, round(seconds, 4))
+
+
+def _run_method(
+    method: Method, noisy: NDArray[np.float32], name: str, *, is_ours: bool
+) -> NDArray[Any]:
+    """Run it; whatever a method of others raises becomes a sentence."""
+    try:
+        return method.run(noisy)
+    except Exception as err:
+        if is_ours:
+            raise
+        problem = str(err) if isinstance(err, LowdoseError) else said(err)
+        raise ConfigError(f"method {method.label!r} failed on {name}: {problem}") from err
 
 
 def _arrays(

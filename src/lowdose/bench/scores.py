@@ -97,7 +97,7 @@ class Summary:
     mse, psnr, ssim, bias, frc_cutoff, ratio : (float, float)
         Mean and deviation, nothing capped.
     worst : (float, str)
-        Largest error ratio, and the image it belongs to.
+        Largest error ratio of a single draw of noise, and the image it belongs to.
     """
 
     method: str
@@ -181,28 +181,42 @@ def checked_pair(
         raise UnsupportedContentError(name, problem) from err
 
 
-def summarise(images: Sequence[ImageScores]) -> list[Summary]:
-    """Average over images, method by method; every image has the methods of the first."""
-    return [_summary(method, images) for method in images[0].scores]
+def summarise(images: Sequence[ImageScores], *, seeds: int = 1) -> list[Summary]:
+    """Average over images, method by method; every image has the methods of the first.
+
+    Parameters
+    ----------
+    images : sequence of ImageScores
+        Of all images for the first seed of the noise, then in the same order for the next.
+    seeds : int
+        Number of seeds. Deviations are over images, not over draws of noise on one.
+    """
+    return [_summary(method, images, seeds) for method in images[0].scores]
 
 
-def _summary(method: str, images: Sequence[ImageScores]) -> Summary:
-    scores = [image.scores[method] for image in images]
-    ratio, name = max((image.scores[method].ratio, image.name) for image in images)
-    capped = [score.capped.paper for score in scores]
-    clean = [score.clean for score in scores]
-    return Summary(
-        method,
-        paper_mse=_mean_and_spread([each.mse for each in capped]),
-        paper_ssim=_mean_and_spread([each.ssim for each in capped]),
-        mse=_mean_and_spread([each.mse for each in clean]),
-        psnr=_mean_and_spread([each.psnr for each in clean]),
-        ssim=_mean_and_spread([each.ssim for each in clean]),
-        bias=_mean_and_spread([each.bias for each in clean]),
-        frc_cutoff=_mean_and_spread([each.frc_cutoff for each in clean]),
-        ratio=_mean_and_spread([score.ratio for score in scores]),
-        worst=(ratio, name),
-    )
+def _summary(method: str, images: Sequence[ImageScores], seeds: int) -> Summary:
+    worst = max((image.scores[method].ratio, image.name) for image in images)
+    figures = image_figures([image.scores[method] for image in images], seeds=seeds)
+    # The fields of a summary have the order of `FIGURES`.
+    fields: list[Any] = [method, *map(_mean_and_spread, figures.T.tolist()), worst]
+    return Summary(*fields)
+
+
+def image_figures(scores: Sequence[Score], *, seeds: int = 1) -> NDArray[np.float64]:
+    """Figures of each image as the paper caps them, averaged over its draws of noise.
+
+    Parameters
+    ----------
+    scores, seeds
+        Of one method, in the order of `summarise`.
+
+    Returns
+    -------
+    ndarray, shape (N, 8)
+        In the order of `FIGURES`.
+    """
+    figures = np.array([score.capped.figures for score in scores])
+    return np.asarray(figures.reshape(seeds, -1, len(FIGURES)).mean(axis=0))
 
 
 def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from lowdose.bench.scores import (
     FIGURES,
     Paired,
     Summary,
+    image_figures,
     margin,
     paired_difference,
     summarise,
@@ -137,7 +138,16 @@ def reference(specs: Sequence[Spec], summaries: Sequence[Summary]) -> str:
 
 
 def _summaries(scored: Sequence[Scored]) -> list[Summary]:
-    return summarise([each.scores for each in scored])
+    return summarise([each.scores for each in scored], seeds=_seeds(scored))
+
+
+def _seeds(scored: Sequence[Scored]) -> int:
+    return len({each.seed for each in scored})
+
+
+def _images(scored: Sequence[Scored]) -> int:
+    """Number of images, each counted once for all its seeds."""
+    return len(scored) // _seeds(scored)
 
 
 def _last(bench: Bench, section: Section, law: Any) -> Summary:
@@ -172,7 +182,7 @@ def _splits(plan: Plan, scored: Sequence[Scored]) -> dict[str, list[Scored]]:
     chosen = {"all": list(scored)}
     for words, names in plan.splits.items():
         some = [each for each in scored if each.subject.truth.name in names]
-        if 1 < len(some) < len(scored):
+        if some and 1 < _images(some) < _images(scored):
             chosen[words] = some
     return chosen
 
@@ -182,17 +192,16 @@ def _summary_rows(bench: Bench) -> Iterator[Sequence[Any]]:
         for split, some in _splits(bench.plan, scored).items():
             summaries = _summaries(some)
             for summary in summaries:
-                place = section.title, short(law), split, len(some), summary.method
+                place = section.title, short(law), split, _images(some), summary.method
                 figures = [number for pair in summary.figures for number in pair]
                 yield (*place, *figures, *summary.worst, *_margins(summary, summaries))
 
 
 def _margins(summary: Summary, summaries: Sequence[Summary]) -> tuple[float, float]:
     others = [each for each in summaries if each.method != summary.method]
-    errors, similarities = zip(*[(s.paper_mse[0], s.paper_ssim[0]) for s in others], strict=True)
     return (
-        margin(summary.paper_mse[0], errors, is_error=True),
-        margin(summary.paper_ssim[0], similarities, is_error=False),
+        margin(summary.paper_mse[0], [s.paper_mse[0] for s in others], is_error=True),
+        margin(summary.paper_ssim[0], [s.paper_ssim[0] for s in others], is_error=False),
     )
 
 
@@ -200,7 +209,7 @@ def _paired_rows(bench: Bench) -> Iterator[Sequence[Any]]:
     for section, law, scored in _runs(bench):
         for ours, theirs, better, pairs in _pairs(section, law, scored):
             numbers = [number for pair in pairs for number in vars(pair).values()]
-            yield (section.title, short(law), ours, theirs, len(scored), better, *numbers)
+            yield (section.title, short(law), ours, theirs, _images(scored), better, *numbers)
 
 
 def _pairs(
@@ -209,7 +218,7 @@ def _pairs(
     """Reference, other method, on how many images better by squared error, every difference."""
     ours = reference(section.methods_at(law), _summaries(scored))
     values = {
-        label: np.array([each.results[label].score.capped.figures for each in scored])
+        label: image_figures([each.results[label].score for each in scored], seeds=_seeds(scored))
         for label in scored[0].results
     }
     place = FIGURES.index("paper_mse")
@@ -235,8 +244,14 @@ def _facts(bench: Bench) -> dict[str, Any]:
         "preset": f" --preset {plan.name}" if plan.name in _TITLES else "",
         "version": __version__,
         "protocol": PROTOCOL,
-        "seeds": f"seed{'s' * (len(plan.seeds) > 1)} {', '.join(map(str, plan.seeds))}",
+        "seeds": _in_words(plan.seeds),
     }
+
+
+def _in_words(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return f"each image's mean over seeds {', '.join(map(str, seeds))}"
 
 
 def _page(bench: Bench) -> Iterator[str]:
@@ -260,7 +275,7 @@ def _main_table(scored: Sequence[Scored]) -> Iterator[str]:
     summaries = _summaries(scored)
     for s in summaries:
         mse, spread = (1e3 * figure for figure in s.paper_mse)
-        error, similarity = _margins(s, summaries) if len(summaries) > 1 else (np.nan, np.nan)
+        error, similarity = _margins(s, summaries)
         yield (
             f"| {s.method} | {mse:.3f} ± {spread:.3f} | {error:+.1f} "
             f"| {s.paper_ssim[0]:.3f} ± {s.paper_ssim[1]:.3f} | {similarity:+.1f} "
@@ -277,7 +292,7 @@ def _split_table(plan: Plan, scored: Sequence[Scored]) -> Iterator[str]:
     if len(splits) < 2:
         return
     columns = [_summaries(some) for some in splits.values()]
-    heads = [f"{words} ({len(some)})" for words, some in splits.items()]
+    heads = [f"{words} ({_images(some)})" for words, some in splits.items()]
     yield from ("Paper MSE ×1e-3 and paper SSIM by kind of truth (number of images):", "")
     yield f"| method | {' | '.join(heads)} |"
     yield "|---" * (len(heads) + 1) + "|"
@@ -288,7 +303,7 @@ def _split_table(plan: Plan, scored: Sequence[Scored]) -> Iterator[str]:
 
 
 def _paired_table(section: Section, law: Any, scored: Sequence[Scored]) -> Iterator[str]:
-    if len(scored) < 2:
+    if _images(scored) < 2:
         return
     pairs = list(_pairs(section, law, scored))
     places = [FIGURES.index(figure) for figure in ("paper_mse", "paper_ssim", "psnr_db")]
@@ -300,7 +315,8 @@ def _paired_table(section: Section, law: Any, scored: Sequence[Scored]) -> Itera
     for _, theirs, better, differences in pairs:
         mse, similarity, psnr = (differences[place] for place in places)
         thousandths = Paired(*(1e3 * number for number in vars(mse).values()))
-        yield f"| {theirs} | {thousandths} | {similarity} | {psnr} | {better} of {len(scored)} |"
+        share = f"{better} of {_images(scored)}"
+        yield f"| {theirs} | {thousandths} | {similarity} | {psnr} | {share} |"
     yield ""
 
 

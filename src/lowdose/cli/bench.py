@@ -49,7 +49,11 @@ def bench(
         typer.Option(help="low, low-uniform, ordinary, counts at the brightest, or series."),
     ] = None,
     preset: Annotated[
-        Preset | None, typer.Option(help="A set of methods and doses; --method adds to it.")
+        Preset | None,
+        typer.Option(
+            help="A set of methods and doses; --method adds to it, and a network of yours takes "
+            "the place of the paper's."
+        ),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Of the noise; may repeat.")] = None,
     names: Annotated[
@@ -74,7 +78,12 @@ def bench(
         Path | None, typer.Option(help="Folder for the page and its figures; by default -o.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes; 0 takes one a core. Results do not depend on it.")
+        int,
+        typer.Option(
+            min=0,
+            help="Processes; 0 takes one a core, with a GPU it is always one. Results do not "
+            "depend on it.",
+        ),
     ] = 0,
     device: opt.Device = "cpu",
     listing: Annotated[
@@ -146,7 +155,9 @@ def _folder(path: Path) -> Path:
 
 def _processes(workers: int, device: str) -> int:
     """Processes to use: an accelerator takes one."""
-    return (workers or os.cpu_count() or 1) if device == "cpu" else 1
+    from lowdose.infer import pick_device
+
+    return (workers or os.cpu_count() or 1) if pick_device(device).type == "cpu" else 1
 
 
 def _laws(doses: list[str] | None) -> list[str | float]:
