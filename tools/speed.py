@@ -23,6 +23,7 @@ import torch
 
 from lowdose import Micrograph, write
 from lowdose.infer import Denoiser
+from lowdose.models.atrous import atrous
 from lowdose.physics.dose import NoiseModel
 
 # The command line, telling its own peak at the end: what wait4 tells of a child is at least the
@@ -96,6 +97,20 @@ def in_process(model: str) -> list[str]:
     return lines
 
 
+def papers_network() -> list[str]:
+    """Rows for one pass of Ede's network at its full width, whose weights do not matter here."""
+    lines = ["| precision | 512 x 512 |", "|---|---|"]
+    image = torch.rand(1, 1, 512, 512).contiguous(memory_format=torch.channels_last)
+    for dtype in (torch.bfloat16, torch.float32):
+        network = atrous().eval()
+        network.run_body_in(dtype)
+        network.to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            time_s = seconds(lambda network=network: network(image), 5)
+        lines.append(f"| {str(dtype)[6:]} | {1e3 * time_s:.0f} ms |")
+    return lines
+
+
 def from_the_shell(model: str) -> list[str]:
     """Rows for whole commands."""
     lines = ["| command | seconds | peak memory |", "|---|---|---|"]
@@ -134,6 +149,10 @@ def main() -> None:
         "## Images in memory, the network loaded",
         "",
         *in_process(model),
+        "",
+        "## The paper's network at full width, one pass",
+        "",
+        *papers_network(),
         "",
         "## From the shell, start-up included",
         "",
