@@ -43,12 +43,18 @@ sys.exit("torch" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+# Mean counts that weights are for, and what they must leave of the error at most; for most weights
+# 60 and a quarter. Those for ordinary doses are the least trained: docs/paper.md.
+CLAIMS = {"atrous-narrow-ordinary": (600, 0.5)}
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_weights_are_whole_named_like_their_file_and_take_off_noise(name):
-    clean = 60 + 40 * np.sin(np.arange(128) / 9) * np.ones((128, 1))
+    counts, left = CLAIMS.get(name, (60, 0.25))
+    clean = counts * (1 + np.sin(np.arange(128) / 9) * np.ones((128, 1)) / 1.5)
     noisy = Micrograph(np.random.default_rng(0).poisson(clean))
     denoiser = Denoiser(name, device="cpu")
     assert denoiser.record.name == name
     result = denoiser(noisy, noise=NoiseModel(1.0)).micrograph.pixels
     errors = [np.mean((pixels - clean) ** 2) for pixels in (result, noisy.pixels)]
-    assert errors[0] < 0.25 * errors[1]
+    assert errors[0] < left * errors[1]
