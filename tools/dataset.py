@@ -1,6 +1,6 @@
 """Measure building, resuming and streaming a large data set; prints a table.
 
-python tools/dataset.py /tmp/big --files 2000
+python tools/dataset.py FOLDER --files 2000
 
 Writes so many files of 2048 x 2048 counts (8 MB each) below the folder, kills a build half-way,
 resumes it, checks and streams the result, and removes all of it. Peak memory is that of the

@@ -272,9 +272,9 @@ def _notes(splits: Mapping[str, str], sizes: Mapping[str, int], choices: Choices
     empty = [split for split in wanted if split not in filled]
     notes = []
     if empty and splits:
-        only = f"{len(splits)} group" + "s" * (len(splits) > 1)
+        only = "is only 1 group" if len(splits) == 1 else f"are only {len(splits)} groups"
         notes.append(
-            f"nothing is in {' and '.join(empty)}: there is only {only}. Name files "
+            f"nothing is in {' and '.join(empty)}: there {only}. Name files "
             "SPECIMEN__NUMBER, give --groups, or take --split-by file if the specimen is unknown."
             if not is_given
             else f"nothing is in {' and '.join(empty)}."
