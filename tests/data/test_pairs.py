@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -179,3 +181,44 @@ def test_impossible_dose_laws_are_refused(settings):
 def test_impossible_shares_are_refused(share):
     with pytest.raises(ConfigError, match="augmentation curve"):
         Augmentation(curve=share)
+
+
+CORRELATED = Augmentation(0, 0, 0, 0, readout=0, misjudged=0, correlated=1)
+
+
+def flat(*, correlated=CORRELATED, readout=0.0, batch=64):
+    image = np.ones((64, 64), "f4")
+    still = dataclasses.replace(correlated, readout=readout)
+    set_ = TruthSet([Truth(image, 0.0, 1.0, "flat", "flat")])
+    drawn = PairSource(set_, patch=64, batch=batch, dose=DOSE_100, augmentation=still, seed=0)
+    return drawn.batch(0, range(batch))
+
+
+@pytest.mark.parametrize("readout", [0.0, 1.0])
+def test_blurred_counts_still_have_the_variance_of_counts_and_readout(readout):
+    batch = flat(readout=readout)
+    noise = batch.noisy - batch.clean
+    expected = batch.clean.mean(dim=(1, 2, 3)) + batch.readout_std**2
+    ratio = noise.square().mean(dim=(1, 2, 3)) / expected
+    assert ratio.mean().item() == pytest.approx(1, abs=0.02)
+    assert (ratio - 1).abs().max() < 0.25
+
+
+def test_the_network_is_told_about_the_correlation_there_is():
+    batch = flat()
+    noise = batch.noisy - batch.clean
+    for axis, told in ((-2, batch.correlation[:, 0]), (-1, batch.correlation[:, 1])):
+        one, other = noise.narrow(axis, 0, 63), noise.narrow(axis, 1, 63)
+        found = (one * other).mean(dim=(1, 2, 3)) / noise.square().mean(dim=(1, 2, 3))
+        assert found.max() > 0.6
+        assert (found - told).abs().mean() < 0.06
+
+
+def test_nothing_is_told_about_noise_that_is_never_correlated():
+    assert not source().batch(0, range(8)).correlation.any()
+
+
+def test_the_truth_is_blurred_like_the_image():
+    law = DoseLaw(low_share=0, ordinary_share=1, ordinary=(1e7, 1e7))
+    batch = source(dose=law, augmentation=CORRELATED).batch(0, range(8))
+    assert (batch.noisy / batch.clean - 1).abs().max() < 0.02

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lowdose.models.catalog import parameter_count
-from lowdose.models.unet import MOST_DEVIATIONS, UNet
+from lowdose.models.unet import FADE_LEVEL, MOST_DEVIATIONS, UNet
 
 SMALL = ((4, 8), (1, 1))
 CUTS = [((4,), (1,), 2), (*SMALL, 2), ((4, 8), (2, 1), 1), ((4, 4, 4), (1, 2, 1), 2)]
@@ -147,3 +147,19 @@ def test_refuses_sides_that_are_no_multiple_of_the_stride(shape):
 def test_refuses_widths_and_depths_that_do_not_pair(widths, depths):
     with pytest.raises(ValueError, match="widths and"):
         UNet(widths, depths)
+
+
+def test_a_network_built_for_it_sees_the_correlation_and_still_scales_with_its_input():
+    network = random_weights(UNet(*SMALL, correlated=True))
+    image, level = torch.randn(1, 1, 16, 16), torch.tensor([0.5])
+    told = torch.tensor([[0.5, 0.2]])
+    one, two = network(image, level, told), network(2 * image, 2 * level, told)
+    fade = (level / (level**2 + FADE_LEVEL**2), 2 * level / (4 * level**2 + FADE_LEVEL**2))
+    torch.testing.assert_close(one / fade[0], two / fade[1] / 2, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(one, network(image, level))
+
+
+def test_a_network_not_built_for_it_ignores_the_correlation():
+    network = random_weights(UNet(*SMALL))
+    image, level = torch.randn(1, 1, 16, 16), torch.tensor([0.5])
+    assert torch.equal(network(image, level, torch.ones(1, 2)), network(image, level))

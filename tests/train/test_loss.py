@@ -105,7 +105,7 @@ def test_an_image_network_that_knows_the_truth_at_the_noisy_mean_loses_nothing()
         torch.testing.assert_close(seen, scaled)
         return truth
 
-    batch = Batch(noisy, clean, none, none, none)
+    batch = Batch(noisy, clean, none, torch.zeros(2, 2), none, none)
     assert loss_of_image(network, batch).max() < 1e-6
     worse = loss_of_image(lambda seen: truth + 0.1, batch)
     torch.testing.assert_close(worse, torch.full((2,), 10**0.5))

@@ -13,9 +13,15 @@ from torch.nn import functional as F  # noqa: N812
 
 from lowdose.data.truths import Truth
 from lowdose.errors import ConfigError
+from lowdose.physics.correlation import blur, gaussian_taps, neighbour_correlation, shift_taps
 from lowdose.physics.noise import detect
 
 _CPU = torch.device("cpu")
+# Spread of what a network is told of the correlation, as estimates have it.
+_MISTOLD = 0.04
+# Blurs drawn are Gaussians of up to so many pixels: half of the contrast left at an eighth of a
+# cycle a pixel.
+_MOST_BLUR = 1.2
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,9 @@ class Augmentation:
         Denoised as if the gain were another, with a spread of 10 %, as estimates are.
     stretch : float
         Scaled to [0, 1] by their own extremes, not by those of the image they were cut from.
+    correlated : float
+        Recorded by a detector that blurs, or interpolated, so that the noise of neighbours
+        correlates; the truth is blurred alike.
     """
 
     shrink: float = 0.4
@@ -91,6 +100,7 @@ class Augmentation:
     readout: float = 0.15
     misjudged: float = 0.3
     stretch: float = 0.0
+    correlated: float = 0.0
 
     def __post_init__(self) -> None:
         for name, share in vars(self).items():
@@ -108,6 +118,8 @@ class Batch:
         Recorded and expected electrons per pixel.
     readout_std : Tensor, shape (B,)
         Readout noise in electrons.
+    correlation : Tensor, shape (B, 2)
+        What the network is told of the noise of neighbours along y and x.
     shift, widen : Tensor, shape (B,)
         What is done to the scaling of a crop, in spans and as a factor: a crop rarely has the
         range of the whole image it stands for.
@@ -116,8 +128,35 @@ class Batch:
     noisy: Tensor
     clean: Tensor
     readout_std: Tensor
+    correlation: Tensor
     shift: Tensor
     widen: Tensor
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is drawn for one crop beside its pixels; blurs are weights along y and x."""
+
+    readout: float
+    gain: float
+    shift: float
+    widen: float
+    told: tuple[float, float]
+    blurs: tuple[Tensor, Tensor] | None
+    seed: int
+
+    def expose(self, expected: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Recorded and expected electrons, and readout noise, each pixel's own being counts."""
+        rng = torch.Generator(expected.device).manual_seed(self.seed)
+        noisy, clean, unit, readout = expected, expected, self.gain, self.readout
+        noisy = detect(expected, readout_std=readout, rng=rng)
+        if self.blurs:
+            pair = torch.stack([noisy, expected])
+            noisy, clean = blur(pair, *self.blurs)
+            # The blur takes variance away: the image looks like one of more, smaller counts.
+            kept = float(self.blurs[0].square().sum() * self.blurs[1].square().sum())
+            unit, readout = unit * kept, readout * kept**0.5
+        return noisy / unit, clean / unit, readout / unit
 
 
 class TruthSource(Protocol):
@@ -165,21 +204,17 @@ class PairSource:
         Several processes that share a batch each ask for their own range. The noise is drawn on
         the device, so another kind of device draws other noise.
         """
-        drawn = [self._sample(step, sample) for sample in samples]
-        electrons, facts, seeds = zip(*drawn, strict=True)
+        electrons, facts = zip(*(self._sample(step, sample) for sample in samples), strict=True)
         expected = torch.stack(electrons).to(device)
-        readout, gain, shift, widen = torch.tensor(facts, device=device).T
-        noisy = torch.stack(
-            [
-                detect(clean, readout_std=fact[0], rng=torch.Generator(device).manual_seed(seed))
-                for clean, fact, seed in zip(expected, facts, seeds, strict=True)
-            ]
-        )
-        gains = gain.view(-1, 1, 1, 1)
-        return Batch(noisy / gains, expected / gains, readout / gain, shift, widen)
+        exposed = [fact.expose(clean) for clean, fact in zip(expected, facts, strict=True)]
+        noisy, clean, readout = zip(*exposed, strict=True)
+        told = torch.tensor([[*fact.told, fact.shift, fact.widen] for fact in facts]).to(device)
+        shift, widen = told[:, 2], told[:, 3]
+        readouts = torch.tensor(readout, device=device)
+        return Batch(torch.stack(noisy), torch.stack(clean), readouts, told[:, :2], shift, widen)
 
-    def _sample(self, step: int, sample: int) -> tuple[Tensor, tuple[float, ...], int]:
-        """Expected electrons of a crop; readout noise, gain, shift, widen; a seed."""
+    def _sample(self, step: int, sample: int) -> tuple[Tensor, _Facts]:
+        """Expected electrons of a crop, and how it is recorded."""
         rng = np.random.default_rng((self.seed, step, sample))
         share = self.augmentation
         truth = self._truth(self.truths.pick(step * self.crops + sample, rng), rng)
@@ -196,7 +231,14 @@ class PairSource:
         gain = float(np.exp(rng.normal(0, 0.1))) if rng.random() < share.misjudged else 1.0
         seed = int(rng.integers(2**62))
         shift, widen = float(rng.uniform(-0.2, 0.2)), float(2 ** rng.uniform(0, 1))
-        return electrons, (readout, gain, shift, widen), seed
+        blurs = _draw_blurs(rng) if rng.random() < share.correlated else None
+        told = (0.0, 0.0)
+        if share.correlated:
+            known = map(neighbour_correlation, blurs) if blurs else told
+            spread = _MISTOLD if blurs else _MISTOLD / 2
+            down, across = (max(0.0, value + spread * float(rng.normal())) for value in known)
+            told = down, across
+        return electrons, _Facts(readout, gain, shift, widen, told, blurs, seed)
 
     def _truth(self, truth: Truth, rng: np.random.Generator) -> Tensor:
         """Cut, shrink, flip and turn a crop; shape (1, patch, patch), in [0, 1]."""
@@ -219,3 +261,16 @@ def _turn(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.flo
     """One of the eight flips and rotations by right angles."""
     turned = np.rot90(crop, int(rng.integers(4)))
     return np.ascontiguousarray(turned[::-1] if rng.random() < 0.5 else turned)
+
+
+def _draw_blurs(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Weights along y and x: of a detector, of interpolation, or of a slow scan along x alone."""
+    kind = rng.random()
+    if kind < 0.5:
+        taps = gaussian_taps(float(rng.uniform(0.3, _MOST_BLUR)))
+        return taps, taps
+    if kind < 0.8:
+        down, across = rng.uniform(0, 0.5, 2)
+        return shift_taps(float(down)), shift_taps(float(across))
+    widths = 0.2, float(rng.uniform(0.3, _MOST_BLUR))
+    return gaussian_taps(widths[0]), gaussian_taps(widths[1])

@@ -81,7 +81,13 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> nn.Module:
         ) from err
 
 
-def denoise_whole(network: nn.Module, predicts: Predicts, noisy: Tensor, readout: Tensor) -> Tensor:
+def denoise_whole(
+    network: nn.Module,
+    predicts: Predicts,
+    noisy: Tensor,
+    readout: Tensor,
+    correlation: Tensor | None = None,
+) -> Tensor:
     """Estimate the expected electrons of whole images, each scaled by itself.
 
     Parameters
@@ -94,10 +100,13 @@ def denoise_whole(network: nn.Module, predicts: Predicts, noisy: Tensor, readout
         Recorded electrons.
     readout : Tensor, shape (B,)
         Readout noise in electrons.
+    correlation : Tensor, shape (B, 2), optional
+        Of the noise of neighbours; a network that predicts an image is not told.
     """
     if predicts == "image":
         return unit.estimate_in_range(network, noisy, unit.fit_range(noisy))
-    return counts.estimate_electrons(network, noisy, readout, counts.fit_scaling(noisy, readout))
+    scaling = counts.fit_scaling(noisy, readout)
+    return counts.estimate_electrons(network, noisy, readout, scaling, correlation=correlation)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lowdose.physics.correlation import correlated_noise
 from lowdose.physics.transform import stabilise, unstabilise
 
 # A network never sees pixels further than this from the centre, in spans: one hot pixel of
@@ -65,6 +66,7 @@ def noise_share(
     readout_std: Tensor,
     scaling: Scaling,
     *,
+    correlation: Tensor | None = None,
     rng: torch.Generator,
 ) -> float:
     r"""Return how much of what a network calls noise is noise, without knowing the truth.
@@ -72,12 +74,13 @@ def noise_share(
     Of the multiples :math:`\lambda \hat n` of a predicted noise, the one that leaves the least
     squared error is :math:`\lambda = E[n \hat n] / E[\hat n^2]`. For noise of unit deviation
     Stein's identity [1]_ turns the unknown :math:`E[n \hat n]` into the mean derivative of
-    :math:`\hat n` by its own pixel, which one random change of the input measures [2]_. Where a
-    network takes fine texture for noise the share falls below 1; where it is timid it rises above.
+    :math:`\hat n` by its own pixel and those it correlates with, which one random change of the
+    input, correlated like the noise, measures [2]_. Where a network takes fine texture for noise
+    the share falls below 1; where it is timid it rises above.
 
     Parameters
     ----------
-    network, readout_std, scaling
+    network, readout_std, scaling, correlation
         As in `estimate_electrons`.
     noisy : Tensor, shape (B, 1, H, W), float32
         Recorded electrons in windows of one image, some ten thousand pixels in all.
@@ -96,10 +99,13 @@ def noise_share(
     .. [2] S. Ramani, T. Blu, M. Unser, IEEE Trans. Image Process. 17, 1540 (2008).
     """
     stabilised = stabilise(noisy, readout_std.view(-1, 1, 1, 1))
-    change = torch.randn(stabilised.shape, generator=rng, device=stabilised.device)
+    if correlation is not None:
+        correlation = correlation.expand(len(noisy), 2)
+    change = correlated_noise(stabilised.shape, correlation, rng=rng)
     images = [scaling.apply(stabilised), scaling.apply(stabilised + _CHANGE * change)]
     levels = scaling.level.expand(len(noisy)).repeat(2)
-    noise, moved = network(torch.cat(images), levels).chunk(2)
+    facts = () if correlation is None else (correlation.repeat(2, 1),)
+    noise, moved = network(torch.cat(images), levels, *facts).chunk(2)
     derivative = ((moved - noise) * change).mean() / _CHANGE
     energy = noise.square().mean().clamp_min(1e-12)
     most = 1.5 if noisy.mean() > 20 else 1.0
@@ -112,6 +118,7 @@ def estimate_electrons(
     readout_std: Tensor,
     scaling: Scaling,
     *,
+    correlation: Tensor | None = None,
     share: float = 1.0,
 ) -> Tensor:
     """Estimate the expected electrons behind recorded ones.
@@ -126,6 +133,8 @@ def estimate_electrons(
         Readout noise in electrons.
     scaling : Scaling
         Of the images that `noisy` was cut from.
+    correlation : Tensor, shape (B, 2), optional
+        Of the noise of neighbours along y and along x; by default the noise is white.
     share : float
         Part of the predicted noise to take off, see `noise_share`.
 
@@ -136,6 +145,7 @@ def estimate_electrons(
     """
     readout = readout_std.view(-1, 1, 1, 1)
     stabilised = stabilise(noisy, readout)
-    noise = network(scaling.apply(stabilised), scaling.level)
+    facts = () if correlation is None else (correlation,)
+    noise = network(scaling.apply(stabilised), scaling.level, *facts)
     change = (share * noise).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
     return unstabilise(stabilised - change, readout)

@@ -51,6 +51,9 @@ class UNet(nn.Module):
         Residual blocks per level, on the way down and again on the way up; at the last level once.
     unshuffle : int
         Side of the pixel blocks that become channels at the input.
+    correlated : bool
+        Told how the noise of neighbours correlates, along y and along x: as two more channels,
+        each times :math:`\ell`, so that the network still scales with its input.
 
     Notes
     -----
@@ -63,12 +66,15 @@ class UNet(nn.Module):
         widths: Sequence[int] = (24, 48, 96, 192),
         depths: Sequence[int] = (1, 1, 1, 2),
         unshuffle: int = 2,
+        *,
+        correlated: bool = False,
     ) -> None:
         super().__init__()
         if len(widths) != len(depths) or not widths:
             raise ValueError(f"{len(widths)} widths and {len(depths)} depths; expected as many")
-        self.unshuffle, self.depths = unshuffle, tuple(depths)
-        self.head = nn.Conv2d(unshuffle**2 + 1, widths[0], 3, padding=1, bias=False)
+        self.unshuffle, self.depths, self.correlated = unshuffle, tuple(depths), correlated
+        facts = 3 if correlated else 1
+        self.head = nn.Conv2d(unshuffle**2 + facts, widths[0], 3, padding=1, bias=False)
         pairs = list(itertools.pairwise(widths))
         self.down_blocks = nn.ModuleList(map(_blocks, widths, depths))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2, bias=False) for a, b in pairs)
@@ -111,7 +117,7 @@ class UNet(nn.Module):
         self.head.float()
         self.tail.float()
 
-    def forward(self, image: Tensor, level: Tensor) -> Tensor:
+    def forward(self, image: Tensor, level: Tensor, correlation: Tensor | None = None) -> Tensor:
         """Predict the noise.
 
         Parameters
@@ -121,6 +127,9 @@ class UNet(nn.Module):
             `stride`.
         level : Tensor, shape (B,), float32
             Deviation of the noise in the scale of `image`.
+        correlation : Tensor, shape (B, 2), float32, optional
+            Of the noise of neighbours along y and along x, by default none; not looked at by a
+            network that was not built for it.
 
         Returns
         -------
@@ -138,8 +147,13 @@ class UNet(nn.Module):
                 f"that are multiples of {self.stride}"
             )
         level = level.view(-1, 1, 1, 1)
+        facts = level
+        if self.correlated:
+            if correlation is None:
+                correlation = level.new_zeros(len(level), 2)
+            facts = torch.cat([level, level * correlation.view(-1, 2, 1, 1)], dim=1)
         x = F.pixel_unshuffle(image, self.unshuffle)
-        x = torch.cat([x, level.expand(-1, 1, *x.shape[-2:])], dim=1)
+        x = torch.cat([x, facts.expand(-1, -1, *x.shape[-2:])], dim=1)
         with torch.autocast(image.device.type, enabled=False):
             x = self.head(x.contiguous(memory_format=torch.channels_last))
         x = self._body(x.to(next(self.down_blocks.parameters()).dtype))

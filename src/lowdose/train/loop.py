@@ -355,13 +355,28 @@ def _fresh_network(config: TrainConfig, *, is_resumed: bool) -> nn.Module:
         return network
     given, record = load_weights(wanted.start)
     try:
-        network.load_state_dict(given.state_dict())
+        network.load_state_dict(_widened(given.state_dict(), network.state_dict()))
     except RuntimeError as err:
         raise ConfigError(
             f"[network] start: {wanted.start} holds {record.network} {dict(record.options)}, whose "
             f"variables are not those of {wanted.name} {dict(wanted.options)}"
         ) from err
     return network
+
+
+def _widened(given: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that ignore inputs which the network they are from had not."""
+    widened = dict(given)
+    for name in given.keys() & wanted.keys():
+        here, there = given[name], wanted[name]
+        if (
+            here.ndim == 4
+            and here.shape[1] < there.shape[1]
+            and here[:, 0].shape == there[:, 0].shape
+        ):
+            widened[name] = torch.zeros_like(there)
+            widened[name][:, : here.shape[1]] = here
+    return widened
 
 
 def _optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.Optimizer:

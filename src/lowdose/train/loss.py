@@ -74,7 +74,9 @@ def loss_of_noise(network: nn.Module, batch: Batch) -> Tensor:
     """Loss per image of a network that predicts noise, see `noise_unit_loss`; shape (B,)."""
     scaling = fit_scaling(batch.noisy[..., ::2, ::2], batch.readout_std)
     jittered = Scaling(scaling.centre + batch.shift * scaling.span, scaling.span * batch.widen)
-    estimate = estimate_electrons(network, batch.noisy, batch.readout_std, jittered)
+    estimate = estimate_electrons(
+        network, batch.noisy, batch.readout_std, jittered, correlation=batch.correlation
+    )
     return noise_unit_loss(estimate, batch.clean, batch.readout_std)
 
 

@@ -1,0 +1,92 @@
+"""Noise of which neighbouring pixels share a part: detectors that blur, images interpolated."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+# Taps on either side of the middle; a blur of 1.5 pixels leaves less than 1 % beyond.
+_REACH = 4
+# Blur beyond which a noise is called unknown: neighbours share nine tenths.
+_WIDEST = 1.6
+
+
+def gaussian_taps(width: float) -> Tensor:
+    """Weights of a blur with this standard deviation in pixels, adding up to 1; shape (9,)."""
+    place = torch.arange(-_REACH, _REACH + 1, dtype=torch.double)
+    taps = torch.exp(-0.5 * (place / max(width, 1e-3)) ** 2)
+    return (taps / taps.sum()).float()
+
+
+def shift_taps(fraction: float) -> Tensor:
+    """Weights of linear interpolation this fraction of a pixel away; shape (9,)."""
+    taps = torch.zeros(2 * _REACH + 1)
+    taps[_REACH], taps[_REACH + 1] = 1 - fraction, fraction
+    return taps
+
+
+def neighbour_correlation(taps: Tensor) -> float:
+    """Correlation of neighbours after a blur of white noise.
+
+    Examples
+    --------
+    >>> import torch
+    >>> neighbour_correlation(torch.tensor([0.5, 0.5]))  # interpolated half-way
+    0.5
+    """
+    return float((taps[1:] * taps[:-1]).sum() / taps.square().sum())
+
+
+def taps_of(correlation: float) -> Tensor:
+    """Blur, a Gaussian, after which neighbours of white noise correlate so; shape (9,)."""
+    low, high = 0.0, _WIDEST
+    for _ in range(40):
+        middle = (low + high) / 2
+        if neighbour_correlation(gaussian_taps(middle)) < correlation:
+            low = middle
+        else:
+            high = middle
+    return gaussian_taps(high)
+
+
+def blur(image: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Blur along y and along x, mirrored at the borders.
+
+    Parameters
+    ----------
+    image : Tensor, shape (B, 1, H, W)
+        Sides of at least 5 pixels.
+    down, across : Tensor, shape (9,)
+        Weights along y and x.
+    """
+    padded = F.pad(image, (_REACH,) * 4, mode="reflect")
+    down, across = down.to(image), across.to(image)
+    return F.conv2d(F.conv2d(padded, down.view(1, 1, -1, 1)), across.view(1, 1, 1, -1))
+
+
+def correlated_noise(
+    shape: torch.Size, correlation: Tensor | None = None, *, rng: torch.Generator
+) -> Tensor:
+    """Draw Gaussian noise of variance 1.
+
+    Parameters
+    ----------
+    shape : (B, 1, H, W)
+        Of the noise.
+    correlation : Tensor, shape (B, 2), optional
+        Of neighbours along y and along x; by default none.
+    rng : torch.Generator
+        Random source, on the device of the result.
+    """
+    white = torch.randn(shape, generator=rng, device=rng.device)
+    if correlation is None or not correlation.any():
+        return white
+    drawn = []
+    for image, pair in zip(white, correlation.tolist(), strict=True):
+        down, across = taps_of(pair[0]), taps_of(pair[1])
+        scale = math.sqrt(float(down.square().sum() * across.square().sum()))
+        drawn.append(blur(image[None], down, across)[0] / scale)
+    return torch.stack(drawn)

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from lowdose.physics.correlation import (
+    blur,
+    correlated_noise,
+    gaussian_taps,
+    neighbour_correlation,
+    shift_taps,
+    taps_of,
+)
+
+
+def measured(noise, axis):
+    one, other = (
+        noise.narrow(axis, 0, noise.shape[axis] - 1),
+        noise.narrow(axis, 1, noise.shape[axis] - 1),
+    )
+    return ((one * other).mean() / noise.square().mean()).item()
+
+
+@pytest.mark.parametrize("taps", [gaussian_taps(0.7), gaussian_taps(0.0), shift_taps(0.3)])
+def test_a_blur_keeps_the_mean(taps):
+    assert taps.sum().item() == pytest.approx(1)
+
+
+def test_a_blur_is_that_of_scipy():
+    image = torch.rand(1, 1, 20, 30)
+    down, across = gaussian_taps(0.8), shift_taps(0.25)
+    expected = ndimage.correlate1d(image[0, 0].numpy(), down.numpy(), 0, mode="mirror")
+    expected = ndimage.correlate1d(expected, across.numpy(), 1, mode="mirror")
+    np.testing.assert_allclose(blur(image, down, across)[0, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.1, 0.4, 0.64, 0.8])
+def test_the_blur_of_a_correlation_has_it(correlation):
+    assert neighbour_correlation(taps_of(correlation)) == pytest.approx(correlation, abs=2e-3)
+
+
+def test_noise_has_variance_one_and_the_correlations_asked_for_along_each_axis():
+    wanted = torch.tensor([[0.0, 0.5], [0.3, 0.0], [0.0, 0.0]])
+    noise = correlated_noise((3, 1, 512, 512), wanted, rng=torch.Generator().manual_seed(0))
+    for image, pair in zip(noise[:, 0], wanted, strict=True):
+        assert image.square().mean().item() == pytest.approx(1, abs=0.03)
+        assert measured(image, 0) == pytest.approx(pair[0].item(), abs=0.02)
+        assert measured(image, 1) == pytest.approx(pair[1].item(), abs=0.02)
+
+
+def test_noise_that_is_white_is_drawn_as_torch_draws_it():
+    drawn = [
+        correlated_noise((2, 1, 8, 8), pair, rng=torch.Generator().manual_seed(4))
+        for pair in (None, torch.zeros(2, 2))
+    ]
+    expected = torch.randn((2, 1, 8, 8), generator=torch.Generator().manual_seed(4))
+    assert all(torch.equal(one, expected) for one in drawn)
