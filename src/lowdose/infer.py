@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
@@ -75,6 +75,7 @@ class _Frame:
     noise: NoiseModel
     readout: Tensor
     scaling: Scaling | UnitRange
+    correlation: Tensor | None = None
     share: float = 1.0
 
 
@@ -189,7 +190,12 @@ class Denoiser:
         if isinstance(frame.scaling, UnitRange):
             return estimate_in_range(self._network, noisy, frame.scaling)
         return estimate_electrons(
-            self._network, noisy, frame.readout, frame.scaling, share=frame.share
+            self._network,
+            noisy,
+            frame.readout,
+            frame.scaling,
+            correlation=frame.correlation,
+            share=frame.share,
         )
 
     @torch.inference_mode()
@@ -202,18 +208,20 @@ class Denoiser:
         skip = max(1, round((source.size / _SAMPLE) ** 0.5))
         sample = torch.from_numpy(noise.to_electrons(source[::skip, ::skip])).to(self.device)
         scaling = fit_scaling(sample[None], readout)
-        share = self._share(source, noise, readout, scaling)
-        return _Frame(noise, readout, scaling, share)
+        known = torch.tensor([noise.correlation], dtype=torch.float32, device=self.device)
+        frame = _Frame(noise, readout, scaling, known if known.any() else None)
+        return replace(frame, share=self._share(source, frame))
 
-    def _share(
-        self, source: NDArray[Any], noise: NoiseModel, readout: Tensor, scaling: Scaling
-    ) -> float:
-        if min(source.shape) < _PROBE:
+    def _share(self, source: NDArray[Any], frame: _Frame) -> float:
+        noise, scaling = frame.noise, frame.scaling
+        if min(source.shape) < _PROBE or isinstance(scaling, UnitRange):
             return 1.0
         windows = [noise.to_electrons(source[window]) for window in _probes(source.shape)]
         noisy = torch.from_numpy(np.stack(windows))[:, None].to(self.device)
         rng = torch.Generator(self.device).manual_seed(0)
-        return noise_share(self._network, noisy, readout, scaling, rng=rng)
+        return noise_share(
+            self._network, noisy, frame.readout, scaling, correlation=frame.correlation, rng=rng
+        )
 
     def _plan(self, shape: tuple[int, int]) -> list[Tile]:
         network = cast(TiledNetwork, self._network)

@@ -37,6 +37,9 @@ class NoiseModel:
         Where it comes from, in a sentence to print.
     remark : str
         What the user should know or do, in a sentence; empty where all is well.
+    correlation : (float, float)
+        Of the noise of neighbours along y and along x, where a detector blurred it or an image was
+        interpolated. The line above is that of single pixels all the same.
 
     Raises
     ------
@@ -50,6 +53,7 @@ class NoiseModel:
     gain_std: float = 0.0
     basis: str = "given"
     remark: str = ""
+    correlation: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.gain, self.offset, self.readout_std))):
@@ -100,6 +104,9 @@ class NoiseModel:
             parts.append(f"offset {self.offset:.4g}")
         if self.readout_std:
             parts.append(f"readout noise {self.readout_std:.3g}")
+        if any(self.correlation):
+            down, across = self.correlation
+            parts.append(f"neighbours correlated {down:.2g} down and {across:.2g} across")
         return ", ".join(parts)
 
 

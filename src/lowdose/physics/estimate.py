@@ -72,7 +72,10 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
         return NoiseModel(0.0, basis="the noise is below 1/10 000 of the image's range")
     fitted = _from_line(fit_line(scatter), scatter)
     step = value_step(sample)
-    return fitted if step is None else _from_counts(step, sample, scatter, fitted)
+    if step is None:
+        return fitted
+    # Whole counts are known by their noise being white and that of counts.
+    return _from_counts(step, sample, scatter.if_white or scatter, fitted)
 
 
 def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
@@ -161,6 +164,7 @@ def _from_line(line: Line, scatter: Scatter) -> NoiseModel:
         remark="the fit is uncertain and its lower end is taken; pass --gain if you know it"
         if line.slope_std > 0.3 * line.slope or spread > 0.5
         else "",
+        correlation=scatter.correlation,
     )
 
 
@@ -175,6 +179,7 @@ def _signal_independent(scatter: Scatter) -> NoiseModel:
         deviation,
         basis="noise does not grow with the signal: taken as constant",
         remark="the image may have been filtered, clipped or inverted; pass --gain if you know it",
+        correlation=scatter.correlation,
     )
 
 

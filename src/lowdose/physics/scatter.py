@@ -16,6 +16,24 @@ QUANTILE = 0.2
 # That quantile of the block variance of white Gaussian noise of variance 1, by simulation of
 # 2e6 blocks (tests/physics/test_scatter.py repeats it with fewer).
 QUANTILE_OF_UNIT_NOISE = 0.6499
+# Of the curvatures of neighbours in the quietest 30 % of the blocks, in the 10 % of intensities
+# where it is least: the correlation for noise of each correlation, by simulation of 512 x 512
+# pixels blurred by Gaussians (tests/physics/test_scatter.py repeats it).
+_QUIET = 0.3
+_LEAST = 0.1
+_OF_CURVATURE = (
+    -0.591, -0.571, -0.547, -0.513, -0.466, -0.413, -0.350, -0.282, -0.210, -0.137, 0.0, 0.113,
+    0.213, 0.292, 0.422, 0.512,
+)  # fmt: skip
+_OF_NOISE = (
+    0.0, 0.088, 0.167, 0.261, 0.357, 0.445, 0.520, 0.582, 0.631, 0.672, 0.733, 0.779,
+    0.813, 0.841, 0.880, 0.907,
+)  # fmt: skip
+# Correlation below this is taken for none: images of white noise measure up to that.
+_LEAST_CORRELATION = 0.12
+# From here on second differences of neighbours see less than a quarter of the noise, and those of
+# every second pixel are taken.
+_COARSE = 0.4
 _BINS = 32
 _LEAST_BLOCKS = 24
 
@@ -30,11 +48,17 @@ class Scatter:
         Per bin of intensity, in pixel units and their square; darkest first.
     blocks : ndarray of int, shape (K,)
         Blocks of 8 x 8 pixels behind each.
+    correlation : (float, float)
+        Of the noise of neighbours along y and along x; the variance allows for it.
+    if_white : Scatter, optional
+        The same had the noise no correlation; None where none was found.
     """
 
     mean: NDArray[np.float64]
     variance: NDArray[np.float64]
     blocks: NDArray[np.int64]
+    correlation: tuple[float, float] = (0.0, 0.0)
+    if_white: Scatter | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +81,10 @@ def measure_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
     straight edge along an axis disturbs; per intensity the 20 % quantile is taken, so that
     structure in most blocks does not matter, and corrected to the mean of pure noise.
 
+    Where an image was blurred or interpolated after its noise arose, second differences see
+    too little of it. How the differences of neighbours correlate in the quietest blocks tells by
+    how much: structure is ever smoother than noise, so the least that is found counts.
+
     Parameters
     ----------
     windows : iterable of ndarray, shape (H, W)
@@ -71,21 +99,59 @@ def measure_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
     ----------
     .. [1] J. Immerkær, Comput. Vis. Image Underst. 64, 300 (1996).
     """
-    pairs = [_block_statistics(window) for window in windows]
-    mean = np.concatenate([m for m, _ in pairs] or [np.empty(0)])
-    variance = np.concatenate([v for _, v in pairs] or [np.empty(0)])
-    # A constant block is a mask, a border or a clipped area, unless nothing arrived there.
-    alive = (variance > 0) | (mean == 0)
-    mean, variance = mean[alive], variance[alive]
-    bins = min(_BINS, len(mean) // _LEAST_BLOCKS)
-    if bins == 0:
+    windows = list(windows)
+    bins = _bins(windows)
+    if not bins:
         return None
-    order = np.array_split(np.argsort(mean, kind="stable"), bins)
+    if_white = _scatter(bins)
+    correlation = down, across = _correlation(bins)
+    if not any(correlation):
+        return if_white
+    if max(correlation) > _COARSE:
+        # Neighbours two apart correlate like the fourth power: so it is for a Gaussian.
+        bins, down, across = _bins([window[::2, ::2] for window in windows]), down**4, across**4
+    seen = _scatter(bins)
+    variance = seen.variance / (_share_seen(down) * _share_seen(across))
+    return Scatter(seen.mean, variance, seen.blocks, correlation, if_white)
+
+
+def _scatter(bins: list[NDArray[np.float64]]) -> Scatter:
     return Scatter(
-        np.array([mean[i].mean() for i in order]),
-        np.array([np.quantile(variance[i], QUANTILE) for i in order]) / QUANTILE_OF_UNIT_NOISE,
-        np.array([len(i) for i in order]),
+        np.array([blocks[0].mean() for blocks in bins]),
+        np.array([np.quantile(blocks[1], QUANTILE) for blocks in bins]) / QUANTILE_OF_UNIT_NOISE,
+        np.array([blocks.shape[1] for blocks in bins]),
     )
+
+
+def _bins(windows: list[NDArray[Any]]) -> list[NDArray[np.float64]]:
+    """Statistics of the blocks of all windows, by intensity, darkest first; maybe none."""
+    parts = [_block_statistics(window) for window in windows] or [np.empty((4, 0))]
+    blocks = np.concatenate(parts, axis=1)
+    # A constant block is a mask, a border or a clipped area, unless nothing arrived there.
+    blocks = blocks[:, (blocks[1] > 0) | (blocks[0] == 0)]
+    count = min(_BINS, blocks.shape[1] // _LEAST_BLOCKS)
+    order = np.array_split(np.argsort(blocks[0], kind="stable"), count) if count else []
+    return [blocks[:, i] for i in order]
+
+
+def _correlation(bins: list[NDArray[np.float64]]) -> tuple[float, float]:
+    """Correlation of neighbours along y and along x; none where there is little to measure."""
+    if len(bins) < _BINS:
+        return 0.0, 0.0
+    found = []
+    for _, energy, *products in bins:
+        quiet = energy <= np.quantile(energy, _QUIET)
+        total = max(float(energy[quiet].sum()), 1e-300)
+        found.append([product[quiet].sum() / total for product in products])
+    least = np.quantile(found, _LEAST, axis=0)
+    down, across = np.interp(least, _OF_CURVATURE, _OF_NOISE)
+    known = (float(value) if value > _LEAST_CORRELATION else 0.0 for value in (down, across))
+    return next(known), next(known)
+
+
+def _share_seen(correlation: float) -> float:
+    """Variance that second differences along an axis see of Gaussian-blurred noise, of 1."""
+    return (6 - 8 * correlation + 2 * correlation**4) / 6
 
 
 def fit_line(scatter: Scatter) -> Line:
@@ -115,13 +181,18 @@ def fit_line(scatter: Scatter) -> Line:
     return Line(slope, float(intercept) - slope * centre, slope_std)
 
 
-def _block_statistics(window: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and noise variance of each whole block, flattened."""
+def _block_statistics(window: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean, noise variance, and its products with neighbours down and across, per whole block."""
     rows, columns = (length // BLOCK for length in window.shape)
     image = window[: rows * BLOCK, : columns * BLOCK].astype(np.float64)
     blocks = image.reshape(rows, BLOCK, columns, BLOCK)
     down = blocks[:, :-2] - 2 * blocks[:, 1:-1] + blocks[:, 2:]
-    curvature = down[..., :-2] - 2 * down[..., 1:-1] + down[..., 2:]
     # The squares of (1, -2, 1) x (1, -2, 1) add up to 36.
-    variance = np.square(curvature, out=curvature).mean(axis=(1, 3)) / 36
-    return blocks.mean(axis=(1, 3)).ravel(), variance.ravel()
+    curvature = (down[..., :-2] - 2 * down[..., 1:-1] + down[..., 2:]) / 6
+    below = curvature[:, :-1] * curvature[:, 1:]
+    beside = curvature[..., :-1] * curvature[..., 1:]
+    energy = np.square(curvature, out=curvature)
+    return np.stack(
+        [blocks.mean(axis=(1, 3)).ravel()]
+        + [product.mean(axis=(1, 3)).ravel() for product in (energy, below, beside)]
+    )
