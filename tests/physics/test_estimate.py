@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from lowdose.errors import NoiseModelError
 from lowdose.physics.estimate import estimate_noise, fit_noise
@@ -204,3 +205,22 @@ def test_odd_images_give_a_finite_model_and_no_warning(shape, dtype, kind, scale
     assert np.isfinite(model.noise_std(image)).all()
     assert np.array_equal(image, before)
     assert model.basis
+
+
+@pytest.mark.parametrize("width", [0.6, 0.75, 1.0])
+def test_the_noise_of_a_blurred_image_is_measured_whole(width):
+    electrons = ndimage.gaussian_filter(counts(50, seed=3).astype("f4"), width, mode="mirror")
+    expected = ndimage.gaussian_filter(50 * smooth(), width, mode="mirror")
+    model = estimate_noise(electrons)
+    assert min(model.correlation) > 0.3
+    assert model.noise_std(expected).mean() == pytest.approx((electrons - expected).std(), rel=0.15)
+
+
+def test_interpolated_counts_rounded_to_whole_numbers_are_not_taken_for_counts():
+    electrons = counts(50).astype("f8")
+    moved = np.rint(
+        (electrons[1:, 1:] + electrons[:-1, 1:] + electrons[1:, :-1] + electrons[:-1, :-1]) / 4
+    )
+    model = estimate_noise(moved)
+    assert model.correlation == pytest.approx((0.5, 0.5), abs=0.08)
+    assert model.gain < 0.5

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lowdose.physics.scatter import (
     BLOCK,
@@ -105,3 +106,48 @@ def test_windows_are_pooled():
     whole = measure_scatter([image])
     parts = measure_scatter([image[:128], image[128:]])
     assert parts.variance == pytest.approx(whole.variance)
+
+
+def blurred(width, shape=(512, 512), seed=0):
+    noise = np.random.default_rng(seed).normal(size=shape)
+    return ndimage.gaussian_filter(noise, width, mode="mirror") if width else noise
+
+
+def neighbours(width):
+    """Correlation of neighbours after a sampled Gaussian of this width."""
+    impulse = ndimage.gaussian_filter1d(np.eye(1, 41, 20)[0], width) if width else np.eye(1, 41)[0]
+    return (impulse[1:] * impulse[:-1]).sum() / (impulse**2).sum()
+
+
+@pytest.mark.parametrize("width", [0.5, 0.6, 0.75, 0.9, 1.1])
+def test_correlation_and_variance_of_blurred_noise_are_found(width):
+    scatter = measure_scatter([blurred(width, seed=seed) for seed in range(4)])
+    assert scatter.correlation == pytest.approx((neighbours(width),) * 2, abs=0.03)
+    assert scatter.variance.mean() == pytest.approx(blurred(width).var(), rel=0.25)
+    assert scatter.if_white.variance.mean() < 0.7 * blurred(width).var()
+
+
+@pytest.mark.parametrize(("widths", "found"), [((0.8, 0), 0), ((0, 0.8), 1)])
+def test_each_axis_has_its_own_correlation(widths, found):
+    noise = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(512, 512)), widths)
+    correlation = measure_scatter([noise]).correlation
+    assert correlation[found] == pytest.approx(neighbours(0.8), abs=0.03)
+    assert correlation[1 - found] == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_white_noise_has_no_correlation(seed):
+    scatter = measure_scatter([blurred(0, seed=seed)])
+    assert scatter.correlation == (0, 0)
+    assert scatter.if_white is None
+
+
+def test_a_smooth_specimen_does_not_correlate_its_noise():
+    y, x = np.mgrid[:512, :512]
+    specimen = 200 + 100 * np.sin(x / 15) * np.cos(y / 20)
+    scatter = measure_scatter([np.random.default_rng(0).poisson(specimen)])
+    assert scatter.correlation == (0, 0)
+
+
+def test_an_image_too_small_to_tell_is_taken_for_white():
+    assert measure_scatter([blurred(0.9, (128, 128))]).correlation == (0, 0)
