@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lowdose.bench.doses import LAWS, SERIES, benchmark_dose, expose, in_words, parse_law, short
+from lowdose.data.truths import Truth
 from lowdose.errors import ConfigError
 
 
@@ -39,7 +40,7 @@ def test_the_series_goes_from_1_to_10_000():
 def test_a_law_is_a_word_or_a_number():
     assert (parse_law("low"), parse_law("80")) == ("low", 80.0)
     for text in ("high", "0", "-3", "nan", "inf"):
-        with pytest.raises(ConfigError, match="expected low, low-uniform, ordinary or a number"):
+        with pytest.raises(ConfigError, match="expected low, .*, low-binned or a number"):
             parse_law(text)
 
 
@@ -62,3 +63,22 @@ def test_noise_is_poisson(truths):
     assert exposure.truth.max() == pytest.approx(100)
     error = exposure.noisy - exposure.truth
     assert np.mean(error**2) == pytest.approx(exposure.truth.mean(), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("law", "expected"), [("low-mtf", 0.63), ("low-binned", 1 / 6), ("low", 0)]
+)
+def test_noise_behind_a_detector_correlates_as_it_says(law, expected):
+    flat = Truth(np.ones((512, 512), "f4"), 0.0, 1.0, "flat", "flat")
+    exposure = expose(flat, law, seed=0)
+    noise = exposure.noisy - exposure.truth
+    assert noise.mean() == pytest.approx(0, abs=5 * noise.std() / 100)
+    found = (noise[:, 1:] * noise[:, :-1]).mean() / noise.var()
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_a_detector_of_half_contrast_at_half_nyquist_has_it():
+    wave = 100 + 50 * np.cos(np.arange(512) * np.pi / 2)
+    truth = Truth(np.tile(np.float32(wave / 150), (512, 1)), 0.0, 1.0, "wave", "wave")
+    seen, sharp = (expose(truth, law, seed=0).truth for law in ("low-mtf", "low"))
+    assert np.ptp(seen[50:-50, 50:-50]) / np.ptp(sharp) == pytest.approx(0.5, abs=0.01)

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,55 @@ from lowdose.errors import ConfigError
 # A word of `LAWS`, or counts at the brightest pixel.
 Law = str | float
 
+
+def _low(rng: np.random.Generator) -> float:
+    return 25 + float(rng.exponential(75))
+
+
+def _ordinary(rng: np.random.Generator) -> float:
+    return float(rng.uniform(200, 2500))
+
+
 LAWS: Mapping[str, Callable[[np.random.Generator], float]] = MappingProxyType(
     {
-        "low": lambda rng: 25 + float(rng.exponential(75)),
+        "low": _low,
         "low-uniform": lambda rng: float(rng.uniform(25, 100)),
-        "ordinary": lambda rng: float(rng.uniform(200, 2500)),
+        "ordinary": _ordinary,
+        "low-mtf": _low,
+        "ordinary-mtf": _ordinary,
+        "low-binned": _low,
     }
 )
-"""Laws of Ede (2018): low doses as in training, as in the released benchmark, ordinary doses."""
+"""Laws of Ede (2018): low doses as in training, as in the released benchmark, ordinary doses; and
+the same with noise that correlates, see `DETECTORS`."""
+
+
+def _blurred(pixels: NDArray[Any]) -> NDArray[Any]:
+    """As a detector shows it whose contrast falls to one half at half the Nyquist frequency."""
+    width = np.sqrt(np.log(2) / 2) / (np.pi * 0.25)  # of a Gaussian, 0.75 pixels
+    taps = np.exp(-0.5 * (np.arange(-4, 5) / width) ** 2)
+    return _convolved(pixels, taps / taps.sum())
+
+
+def _binned(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Interpolated half a pixel aside, then binned by two."""
+    moved = _convolved(pixels, np.array([0, 0.5, 0.5]))[: len(pixels) // 2 * 2]
+    moved = moved[:, : pixels.shape[1] // 2 * 2]
+    return np.asarray(moved.reshape(len(moved) // 2, 2, -1, 2).sum(axis=(1, 3)))
+
+
+def _convolved(pixels: NDArray[Any], taps: NDArray[Any]) -> NDArray[Any]:
+    """Weights along both axes, mirrored at the borders."""
+    reach = len(taps) // 2
+    padded = np.pad(pixels.astype(np.float64), reach, mode="reflect")
+    view = np.lib.stride_tricks.sliding_window_view
+    return np.asarray(view(view(padded, len(taps), 0) @ taps, len(taps), 1) @ taps)
+
+
+DETECTORS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = MappingProxyType(
+    {"low-mtf": _blurred, "ordinary-mtf": _blurred, "low-binned": _binned}
+)
+"""What becomes of the counts, and of the truth, after the electrons were drawn; by law."""
 
 SERIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
 
@@ -32,6 +73,9 @@ WORDS = {
     "low": "low dose, 25 + Exp(75) counts",
     "low-uniform": "low dose, uniform from 25 to 100 counts",
     "ordinary": "ordinary dose, 200 to 2500 counts",
+    "low-mtf": "low dose, contrast halved at half Nyquist by the detector",
+    "ordinary-mtf": "ordinary dose, contrast halved at half Nyquist by the detector",
+    "low-binned": "low dose, interpolated half a pixel aside, then binned by two",
 }
 
 
@@ -55,7 +99,7 @@ class Exposure:
 
 
 def expose(truth: Truth, law: Law, *, seed: int) -> Exposure:
-    """Draw Poisson noise that follows from the seed and the truth's name.
+    """Draw Poisson noise, as a detector shows it, that follows from the seed and the truth's name.
 
     Parameters
     ----------
@@ -69,7 +113,11 @@ def expose(truth: Truth, law: Law, *, seed: int) -> Exposure:
     rng = np.random.default_rng((seed, zlib.crc32(truth.name.encode())))
     brightest = benchmark_dose(law, rng)
     expected = truth.crop(0, 0, *truth.pixels.shape).astype(np.float64) * brightest
-    return Exposure(truth.name, expected, rng.poisson(expected).astype(np.float32))
+    noisy = rng.poisson(expected)
+    if law in DETECTORS:
+        detector = DETECTORS[cast(str, law)]
+        noisy, expected = detector(noisy), detector(expected)
+    return Exposure(truth.name, expected, noisy.astype(np.float32))
 
 
 def benchmark_dose(law: Law, rng: np.random.Generator) -> float:
@@ -79,7 +127,8 @@ def benchmark_dose(law: Law, rng: np.random.Generator) -> float:
     ----------
     law : str or float
         A word of `LAWS`: ``"low"`` is ``25 + Exponential(75)``, ``"low-uniform"`` uniform from 25
-        to 100, ``"ordinary"`` uniform from 200 to 2500. A number is that number, always.
+        to 100, ``"ordinary"`` uniform from 200 to 2500, before what `DETECTORS` make of it. A
+        number is that number, always.
     rng : numpy.random.Generator
         Random source.
     """
