@@ -40,7 +40,7 @@ def test_the_series_goes_from_1_to_10_000():
 def test_a_law_is_a_word_or_a_number():
     assert (parse_law("low"), parse_law("80")) == ("low", 80.0)
     for text in ("high", "0", "-3", "nan", "inf"):
-        with pytest.raises(ConfigError, match="expected low, .*, low-binned or a number"):
+        with pytest.raises(ConfigError, match=r"expected low, .*, low-binned or a number"):
             parse_law(text)
 
 
