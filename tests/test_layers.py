@@ -16,7 +16,6 @@ LAYERS = [
     ["models", "records"],
     ["checkpoint"],
     ["export"],
-    ["backends"],
     ["infer"],
     ["batch"],
     ["train"],

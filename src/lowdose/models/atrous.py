@@ -102,19 +102,7 @@ class Atrous(nn.Module):
                 f"image is {x.shape[-2]} x {x.shape[-1]} px; this network takes multiples of"
                 f" {self.stride} px. Pad it, or let lowdose.Denoiser do so."
             )
-        x = self.body(x.to(next(self.entry.parameters()).dtype))
-        # In float32 under autocast and after `run_body_in`: eight bits are few for a result.
-        with torch.autocast(x.device.type, enabled=False):
-            result: Tensor = self.output(x.to(next(self.output.parameters()).dtype))
-        return result
-
-    @property
-    def body_channels(self) -> int:
-        """Channels of what `body` is given: an image."""
-        return 1
-
-    def body(self, x: Tensor) -> Tensor:
-        """Map (B, 1, H, W) to (B, channels, H, W): all but the last convolution."""
+        x = x.to(next(self.entry.parameters()).dtype)
         encoded = []
         for block in self.entry:
             x = block(x)
@@ -122,7 +110,10 @@ class Atrous(nn.Module):
         x = resize_bilinear(self.pyramid(self.middle(x)), 4)
         for block, skip in zip(self.decoder, (encoded[1], encoded[0], None), strict=True):
             x = block(x if skip is None else torch.cat((x, skip), dim=1))
-        return x
+        # In float32 under autocast and after `run_body_in`: eight bits are few for a result.
+        with torch.autocast(x.device.type, enabled=False):
+            result: Tensor = self.output(x.to(next(self.output.parameters()).dtype))
+        return result
 
     def run_body_in(self, dtype: torch.dtype) -> None:
         """Prepare for inference: norms folded, all but the last convolution in a precision."""

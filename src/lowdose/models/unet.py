@@ -142,19 +142,13 @@ class UNet(nn.Module):
         x = torch.cat([x, level.expand(-1, 1, *x.shape[-2:])], dim=1)
         with torch.autocast(image.device.type, enabled=False):
             x = self.head(x.contiguous(memory_format=torch.channels_last))
-        x = self.body(x.to(next(self.down_blocks.parameters()).dtype))
+        x = self._body(x.to(next(self.down_blocks.parameters()).dtype))
         with torch.autocast(image.device.type, enabled=False):
             noise = F.pixel_shuffle(self.tail(x.float()), self.unshuffle)
         noise = noise * (level / (level**2 + FADE_LEVEL**2))
         return noise.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
 
-    @property
-    def body_channels(self) -> int:
-        """Channels that `body` maps to as many."""
-        return self.head.out_channels
-
-    def body(self, x: Tensor) -> Tensor:
-        """Map (B, `body_channels`, H, W) to the same shape: what `run_body_in` is about."""
+    def _body(self, x: Tensor) -> Tensor:
         skips = []
         for blocks, down in zip(self.down_blocks, self.downs, strict=False):
             x = blocks(x)
