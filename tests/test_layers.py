@@ -16,6 +16,7 @@ LAYERS = [
     ["models", "records"],
     ["checkpoint"],
     ["export"],
+    ["backends"],
     ["infer"],
     ["batch"],
     ["train"],

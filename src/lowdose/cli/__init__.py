@@ -15,6 +15,7 @@ from lowdose.cli.convert import convert_ede2018
 from lowdose.cli.dataset import app as dataset
 from lowdose.cli.demo import demo
 from lowdose.cli.denoise import denoise
+from lowdose.cli.doctor import doctor
 from lowdose.cli.evaluate import evaluate
 from lowdose.cli.exits import EXIT_CODES, reported
 from lowdose.cli.export import export
@@ -31,7 +32,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 _COMMANDS = (
-    denoise, info, simulate, demo, evaluate, bench, models, train, export, convert_ede2018,
+    denoise, info, doctor, simulate, demo, evaluate, bench, models, train, export,
+    convert_ede2018,
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command()(reported(_command))
