@@ -15,6 +15,8 @@ LAYERS = [
     ["data"],
     ["models", "records"],
     ["checkpoint"],
+    ["export"],
+    ["backends"],
     ["infer"],
     ["batch"],
     ["train"],

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lowdose import __version__
+from lowdose.backends import Backend, OpenVINONetwork, pick_backend
 from lowdose.checkpoint import load_weights
 from lowdose.errors import ConfigError, OutputError
 from lowdose.micrograph import Micrograph
@@ -93,13 +94,16 @@ class Denoiser:
         about a hundredth of the noise; ``"float32"`` is exact.
     tile : int, optional
         Side of the tiles in pixels; by default as large as free memory allows, up to 2048.
+    backend : str
+        ``"torch"``, ``"openvino"`` for processors, or ``"auto"`` for the faster of those that
+        are as exact, see `lowdose.backends.pick_backend`.
 
     Raises
     ------
     WeightsError
         If the weights are missing, altered or unfit.
     ConfigError
-        If there is no such device, or the tile side is below 64.
+        If there is no such device or backend, or the tile side is below 64.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Denoiser:
         device: str = "auto",
         precision: Precision = "auto",
         tile: int | None = None,
+        backend: Backend = "auto",
     ) -> None:
         if tile is not None and tile < _SMALLEST_TILE:
             raise ConfigError(f"tile side is {tile} px; expected at least {_SMALLEST_TILE}")
@@ -116,7 +121,13 @@ class Denoiser:
         self.dtype = pick_precision(precision, self.device)
         self.tile = tile
         network, self.record = load_weights(model)
-        self._network = _prepared(network, self.record, self.device, self.dtype)
+        predicts = CATALOG[self.record.network].predicts
+        self.backend = pick_backend(backend, self.device, predicts)
+        is_torch = self.backend == "torch"
+        network = _prepared(
+            network, self.record, self.device, self.dtype if is_torch else torch.float32
+        )
+        self._network = network if is_torch else OpenVINONetwork(network, predicts, self.dtype)
 
     def __call__(
         self,

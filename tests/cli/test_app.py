@@ -9,7 +9,7 @@ import lowdose
 
 COMMANDS = (
     "denoise", "info", "simulate", "demo", "evaluate", "bench", "models", "train",
-    "convert-ede2018", "dataset",
+    "export", "convert-ede2018", "dataset", "doctor",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from lowdose.physics.estimate import fit_noise
 from lowdose.records import DEFAULT, find
 
 if TYPE_CHECKING:
+    from lowdose.backends import Backend
     from lowdose.infer import Precision
 
 _DTYPES = ("auto", "input", "float32", "float16", "uint8", "int8", "uint16", "int16")
@@ -120,6 +121,7 @@ class Engine:
     precision: Precision = "auto"
     tile: int | None = None
     threads: int = 0  # as torch likes
+    backend: Backend = "auto"
 
 
 def _mean(pixels: NDArray[Any]) -> float:

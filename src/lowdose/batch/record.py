@@ -45,6 +45,7 @@ def provenance(options: Options, noise: NoiseModel, denoiser: Denoiser) -> dict[
             "device": str(denoiser.device),
             "precision": str(denoiser.dtype).removeprefix("torch."),
             "tile": denoiser.tile,
+            "backend": denoiser.backend,
         },
     }
 

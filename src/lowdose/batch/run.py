@@ -184,6 +184,7 @@ class Batch:
                 device=self.engine.device,
                 precision=self.engine.precision,
                 tile=self.engine.tile,
+                backend=self.engine.backend,
             )
         return self._denoiser
 

@@ -15,8 +15,10 @@ from lowdose.cli.convert import convert_ede2018
 from lowdose.cli.dataset import app as dataset
 from lowdose.cli.demo import demo
 from lowdose.cli.denoise import denoise
+from lowdose.cli.doctor import doctor
 from lowdose.cli.evaluate import evaluate
 from lowdose.cli.exits import EXIT_CODES, reported
+from lowdose.cli.export import export
 from lowdose.cli.info import info
 from lowdose.cli.models import models
 from lowdose.cli.simulate import simulate
@@ -29,7 +31,11 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _command in (denoise, info, simulate, demo, evaluate, bench, models, train, convert_ede2018):
+_COMMANDS = (
+    denoise, info, doctor, simulate, demo, evaluate, bench, models, train, export,
+    convert_ede2018,
+)  # fmt: skip
+for _command in _COMMANDS:
     app.command()(reported(_command))
 app.add_typer(dataset, name="dataset")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from enum import StrEnum
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowdose.cli.lines import one_line
+from lowdose.cli.output import check_new_file
 from lowdose.cli.progress import Bar
-from lowdose.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from lowdose.models.ede2018 import Checkpoint
@@ -51,7 +50,8 @@ def convert_ede2018(
       lowdose convert-ede2018 denoiser/-178227.index -o ede2018.safetensors
       lowdose denoise scan.mrc --model ede2018.safetensors
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
-    _check_output(output, is_replaced=overwrite)
+    beside = output.with_suffix(".json")
+    check_new_file(output, ".safetensors", beside=(beside,), is_replaced=overwrite)
     import torch
 
     from lowdose.checkpoint import save_weights
@@ -63,16 +63,6 @@ def convert_ede2018(
     record = save_weights(output, state, _record(output.stem, found), dtype=torch.float32)
     for line in _lines(found, record, output):
         typer.echo(one_line(line))
-
-
-def _check_output(path: Path, *, is_replaced: bool) -> None:
-    if path.suffix != ".safetensors":
-        raise ConfigError(f"{path}: weights are written to a file that ends in .safetensors")
-    if not os.path.isdir(path.parent):
-        raise OutputError(f"{path}: its folder does not exist. Create {path.parent} first.")
-    for place in (path, path.with_suffix(".json")):
-        if os.path.exists(place) and not (is_replaced and os.path.isfile(place)):
-            raise OutputError(f"{place}: exists. Pass --overwrite to replace it, or name another.")
 
 
 def _record(name: str, found: Checkpoint) -> Record:

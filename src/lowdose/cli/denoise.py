@@ -26,6 +26,14 @@ class Precision(StrEnum):
     float32 = "float32"
 
 
+class Backend(StrEnum):
+    """Choices of ``--backend``."""
+
+    auto = "auto"
+    torch = "torch"
+    openvino = "openvino"
+
+
 class Nonfinite(StrEnum):
     """Choices of ``--nonfinite``."""
 
@@ -67,6 +75,9 @@ def denoise(
     precision: Annotated[
         Precision, typer.Option(help="bf16 is faster where the processor has it.")
     ] = Precision.auto,
+    backend: Annotated[
+        Backend, typer.Option(help="openvino: faster for the paper's networks, on processors.")
+    ] = Backend.auto,
     tile: opt.Tile = None,
     threads: opt.Threads = 0,
     nonfinite: Annotated[
@@ -98,7 +109,7 @@ def denoise(
     options = Options(model, NoiseChoice(known, offset, readout, dose), dtype, nonfinite.value)
     listed = sys.stdin if "-" in inputs else ()
     jobs = plan_jobs(find_inputs(inputs, listed=listed), output)
-    engine = Engine(device, precision.value, tile, threads)
+    engine = Engine(device, precision.value, tile, threads, backend.value)
     batch = Batch(jobs, options, engine, overwrite=overwrite)
     outcomes: list[Outcome] = []
     with Bar(is_quiet=quiet) as bar:

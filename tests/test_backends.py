@@ -1,0 +1,131 @@
+"""A backend changes how long a result takes, and the result by no more than promised."""
+
+import sys
+from importlib.metadata import PackageNotFoundError
+
+import numpy as np
+import pytest
+import torch
+
+from lowdose import backends
+from lowdose.backends import OpenVINONetwork, missing_packages, pick_backend
+from lowdose.checkpoint import load_weights
+from lowdose.data.simulate import simulate_truth
+from lowdose.errors import ConfigError
+from lowdose.infer import Denoiser
+from lowdose.metrics import psnr
+from lowdose.micrograph import Micrograph
+from lowdose.models.catalog import CATALOG
+from lowdose.physics.dose import NoiseModel
+
+CPU = torch.device("cpu")
+PAPERS = "atrous-narrow-ordinary"
+COUNTS = NoiseModel(1.0)
+needs_openvino = pytest.mark.skipif(
+    bool(missing_packages()), reason="needs pip install lowdose[openvino]"
+)
+
+
+def set_installed(monkeypatch, *packages):
+    def version(name):
+        if name not in packages:
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(backends, "version", version)
+
+
+def test_auto_takes_openvino_where_it_is_faster_and_installed(monkeypatch):
+    set_installed(monkeypatch, "openvino", "onnx")
+    assert pick_backend("auto", CPU, "image") == "openvino"
+    assert pick_backend("auto", CPU, "noise") == "torch"
+    assert pick_backend("auto", torch.device("cuda"), "image") == "torch"
+    set_installed(monkeypatch, "openvino")
+    assert pick_backend("auto", CPU, "image") == "torch"
+
+
+def test_a_backend_that_is_asked_for_is_taken_or_refused(monkeypatch):
+    set_installed(monkeypatch, "openvino", "onnx")
+    assert pick_backend("openvino", CPU, "noise") == "openvino"
+    assert pick_backend("torch", CPU, "image") == "torch"
+    with pytest.raises(ConfigError, match="--device cpu"):
+        pick_backend("openvino", torch.device("cuda"), "image")
+    with pytest.raises(ConfigError, match="no backend"):
+        pick_backend("tensorrt", CPU, "image")
+    set_installed(monkeypatch)
+    with pytest.raises(ConfigError, match=r"openvino and onnx.*lowdose\[openvino\]"):
+        pick_backend("openvino", CPU, "image")
+
+
+@needs_openvino
+@pytest.mark.parametrize("shape", [(1, 1, 64, 96), (2, 1, 16, 128)])
+@pytest.mark.parametrize("name", ["everyday", PAPERS])
+def test_openvino_computes_the_same_in_float32(name, shape):
+    network, record = load_weights(name)
+    network.run_body_in(torch.float32)
+    predicts = CATALOG[record.network].predicts
+    other = OpenVINONetwork(network, predicts, torch.float32)
+    assert (other.stride, other.halo, other.window) == (
+        network.stride, network.halo, network.window
+    )  # fmt: skip
+    rng = torch.Generator().manual_seed(0)
+    image = torch.rand(shape, generator=rng)
+    levels = torch.linspace(0.02, 0.2, shape[0])
+    given = (image,) if predicts == "image" else (image - 0.5, levels)
+    with torch.inference_mode():
+        expected = network(*given)
+        assert expected.std() > 0.01
+        assert (other(*given) - expected).abs().max() < 1e-4  # of the noise's deviation
+
+
+@needs_openvino
+def test_what_a_network_is_not_told_of_is_left_out():
+    network, _ = load_weights("everyday")
+    network.run_body_in(torch.float32)
+    other = OpenVINONetwork(network, "noise", torch.float32)
+    given = torch.zeros(1, 1, 32, 32), torch.tensor([0.1])
+    with torch.inference_mode():
+        assert torch.equal(other(*given, torch.zeros(1, 2)), other(*given))
+
+
+@pytest.fixture(scope="module")
+def denoisers():
+    """The paper's network in float32, by torch and by OpenVINO."""
+    options = {"device": "cpu", "precision": "float32"}
+    return [Denoiser(PAPERS, backend=name, **options) for name in ("torch", "openvino")]
+
+
+@needs_openvino
+@pytest.mark.parametrize("shape", [(90, 130), (1, 7), (520, 40)])
+def test_a_denoiser_gives_the_same_with_either_in_float32(shape, denoisers):
+    image = Micrograph(np.random.default_rng(0).poisson(100, shape).astype("f4"))
+    by_torch, by_openvino = denoisers
+    expected = by_torch(image, noise=COUNTS).micrograph.pixels
+    result = by_openvino(image, noise=COUNTS).micrograph.pixels
+    assert by_openvino.backend == "openvino"
+    np.testing.assert_allclose(result, expected, atol=1e-3)  # counts of deviation 10
+
+
+@needs_openvino
+@pytest.mark.parametrize("name", ["everyday", PAPERS])
+def test_bf16_in_openvino_loses_no_more_than_two_hundredths_of_a_decibel_on_torch(name):
+    rng = np.random.default_rng(0)
+    truth = simulate_truth("particles", (256, 256), rng=rng).pixels
+    truth = 200 * truth / truth.mean()
+    image = Micrograph(rng.poisson(truth).astype("f4"))
+    scores = {
+        backend: psnr(
+            Denoiser(name, device="cpu", precision="bf16", backend=backend)(image, noise=COUNTS)
+            .micrograph.pixels,
+            truth,
+        )
+        for backend in ("torch", "openvino")
+    }  # fmt: skip
+    assert scores["openvino"] > scores["torch"] - 0.02
+
+
+@needs_openvino
+def test_an_installation_that_does_not_load_ends_in_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ConfigError, match="cannot be loaded.*--backend torch"):
+        Denoiser(PAPERS, device="cpu", backend="openvino")
