@@ -362,3 +362,32 @@ def test_its_windows_are_as_large_as_the_crops_it_is_trained_on(narrow):
     denoiser._network.register_forward_hook(lambda module, given, made: seen.append(given[0].shape))
     denoiser(micrograph((700, 1100)), noise=COUNTS)
     assert seen == 6 * [(1, 1, 512, 512)]
+
+
+def test_an_ensemble_says_the_same_of_a_turned_image(tiny):
+    noise = NoiseModel(gain=1.0)
+    denoiser = tiny(ensemble=True)
+    counts = np.random.default_rng(0).poisson(30, (64, 64)).astype("f4")
+    result, turned = (
+        denoiser(Micrograph(np.ascontiguousarray(image)), noise=noise)
+        for image in (counts, counts.T)
+    )
+    np.testing.assert_allclose(
+        result.micrograph.pixels, turned.micrograph.pixels.T, rtol=1e-4, atol=1e-3
+    )
+
+
+def test_a_network_that_takes_it_is_told_of_correlated_noise(tmp_path):
+    torch.manual_seed(0)
+    options = {"widths": [4, 8], "depths": [1, 1], "correlated": True}
+    network = build("unet", options)
+    torch.nn.init.normal_(network.tail.weight, std=0.1)
+    path = tmp_path / "told.safetensors"
+    save_weights(path, network.state_dict(), Record("told", "unet", options))
+    denoiser = Denoiser(str(path), device="cpu", precision="float32", backend="torch")
+    image = Micrograph(np.random.default_rng(0).poisson(30, (64, 64)).astype("f4"))
+    white, blurred = (
+        denoiser(image, noise=NoiseModel(1.0, correlation=pair)).micrograph.pixels
+        for pair in ((0.0, 0.0), (0.5, 0.0))
+    )
+    assert np.abs(white - blurred).max() > 0.01

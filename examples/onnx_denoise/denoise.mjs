@@ -59,6 +59,7 @@ async function pass(session, pixels, height, width, stride, level) {
       padded[y * wide + x] = pixels[mirror(y, height) * width + mirror(x, width)];
   const given = { image: new ort.Tensor("float32", padded, [1, 1, tall, wide]) };
   if (level !== undefined) given.level = new ort.Tensor("float32", [level], [1]);
+  if (session.inputNames.includes("correlation")) given.correlation = new ort.Tensor("float32", [0, 0], [1, 2]); // white noise
   if (session.inputNames.includes("correlation"))
     given.correlation = new ort.Tensor("float32", [0, 0], [1, 2]); // the noise is white
   const found = (await session.run(given))[session.outputNames[0]].data;

@@ -20,6 +20,7 @@ from lowdose.errors import ConfigError, OutputError
 from lowdose.micrograph import Micrograph
 from lowdose.models.catalog import CATALOG
 from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling, noise_share
+from lowdose.models.ensemble import SelfEnsemble
 from lowdose.models.unit import UnitRange, estimate_in_range, fit_range
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
@@ -97,6 +98,8 @@ class Denoiser:
     backend : str
         ``"torch"``, ``"openvino"`` for processors, or ``"auto"`` for the faster of those that
         are as exact, see `lowdose.backends.pick_backend`.
+    ensemble : bool
+        Average over all flips and rotations: eight times the work for about 0.1 dB.
 
     Raises
     ------
@@ -114,6 +117,7 @@ class Denoiser:
         precision: Precision = "auto",
         tile: int | None = None,
         backend: Backend = "auto",
+        ensemble: bool = False,
     ) -> None:
         if tile is not None and tile < _SMALLEST_TILE:
             raise ConfigError(f"tile side is {tile} px; expected at least {_SMALLEST_TILE}")
@@ -127,7 +131,11 @@ class Denoiser:
         network = _prepared(
             network, self.record, self.device, self.dtype if is_torch else torch.float32
         )
+        self._is_told = getattr(network, "correlated", False)
         self._network = network if is_torch else OpenVINONetwork(network, predicts, self.dtype)
+        self.ensemble = ensemble
+        if ensemble:
+            self._network = SelfEnsemble(self._network)
 
     def __call__(
         self,
@@ -219,9 +227,14 @@ class Denoiser:
         skip = max(1, round((source.size / _SAMPLE) ** 0.5))
         sample = torch.from_numpy(noise.to_electrons(source[::skip, ::skip])).to(self.device)
         scaling = fit_scaling(sample[None], readout)
-        known = torch.tensor([noise.correlation], dtype=torch.float32, device=self.device)
-        frame = _Frame(noise, readout, scaling, known if known.any() else None)
+        frame = _Frame(noise, readout, scaling, self._correlation(noise))
         return replace(frame, share=self._share(source, frame))
+
+    def _correlation(self, noise: NoiseModel) -> Tensor | None:
+        """What a network that takes it is told of the noise of neighbours."""
+        if not self._is_told:
+            return None
+        return torch.tensor([noise.correlation], dtype=torch.float32, device=self.device)
 
     def _share(self, source: NDArray[Any], frame: _Frame) -> float:
         noise, scaling = frame.noise, frame.scaling

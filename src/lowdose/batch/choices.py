@@ -122,6 +122,7 @@ class Engine:
     tile: int | None = None
     threads: int = 0  # as torch likes
     backend: Backend = "auto"
+    ensemble: bool = False
 
 
 def _mean(pixels: NDArray[Any]) -> float:

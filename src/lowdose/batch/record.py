@@ -46,6 +46,7 @@ def provenance(options: Options, noise: NoiseModel, denoiser: Denoiser) -> dict[
             "precision": str(denoiser.dtype).removeprefix("torch."),
             "tile": denoiser.tile,
             "backend": denoiser.backend,
+            "ensemble": denoiser.ensemble,
         },
     }
 

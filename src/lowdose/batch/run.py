@@ -185,6 +185,7 @@ class Batch:
                 precision=self.engine.precision,
                 tile=self.engine.tile,
                 backend=self.engine.backend,
+                ensemble=self.engine.ensemble,
             )
         return self._denoiser
 

@@ -80,6 +80,10 @@ def denoise(
     ] = Backend.auto,
     tile: opt.Tile = None,
     threads: opt.Threads = 0,
+    ensemble: Annotated[
+        bool,
+        typer.Option("--ensemble", help="Ask the network eight times: 0.1 dB better."),
+    ] = False,
     nonfinite: Annotated[
         Nonfinite, typer.Option(help="What to do about NaN and infinite pixels.")
     ] = Nonfinite.refuse,
@@ -109,7 +113,7 @@ def denoise(
     options = Options(model, NoiseChoice(known, offset, readout, dose), dtype, nonfinite.value)
     listed = sys.stdin if "-" in inputs else ()
     jobs = plan_jobs(find_inputs(inputs, listed=listed), output)
-    engine = Engine(device, precision.value, tile, threads, backend.value)
+    engine = Engine(device, precision.value, tile, threads, backend.value, ensemble)
     batch = Batch(jobs, options, engine, overwrite=overwrite)
     outcomes: list[Outcome] = []
     with Bar(is_quiet=quiet) as bar:
