@@ -206,7 +206,8 @@ def _network_identity(target: str, device: str) -> str:
     from lowdose.models.catalog import CATALOG
 
     where = pick_device(device)
-    backend = pick_backend("auto", where, CATALOG[record.network].predicts)
+    kind = CATALOG.get(record.network)  # None: refused when it is built
+    backend = pick_backend("auto", where, kind.predicts) if kind else ""
     other = "" if backend == "torch" else backend
     parts = (record.label, record.sha256, modifier, f"lowdose {__version__}", where.type, other)
     return ", ".join(filter(None, (*parts, str(pick_precision("auto", where)))))
