@@ -1,5 +1,7 @@
 """A backend changes how long a result takes, and the result by no more than promised."""
 
+import os
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 
@@ -127,5 +129,27 @@ def test_bf16_in_openvino_loses_no_more_than_two_hundredths_of_a_decibel_on_torc
 @needs_openvino
 def test_an_installation_that_does_not_load_ends_in_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ConfigError, match="cannot be loaded.*--backend torch"):
+    with pytest.raises(ConfigError, match=r"cannot be loaded.*--backend torch"):
         Denoiser(PAPERS, device="cpu", backend="openvino")
+
+
+REPORTS = """
+import sys
+from lowdose.infer import Denoiser
+Denoiser("everyday", device="cpu", backend="openvino")
+print("openvino" in sys.modules, "openvino_telemetry" in sys.modules)
+"""
+
+
+@needs_openvino
+def test_openvino_neither_reports_over_the_network_nor_leaves_an_identity_at_home(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-c", REPORTS],
+        env=os.environ | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert found.stdout == "True False\n"
+    assert not list(tmp_path.iterdir())

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowdose.backends import import_openvino
 from lowdose.checkpoint import load_weights
 from lowdose.export import export_onnx
 
@@ -55,14 +56,12 @@ def onnxruntime_run(path: Path) -> Run:
 
 def openvino_run(path: Path, precision: str) -> Run:
     """Run an exported network in OpenVINO."""
-    import openvino
-
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    compiled = import_openvino().Core().compile_model(path, "CPU", settings)
     return lambda *given: torch.from_numpy(compiled([tensor.numpy() for tensor in given])[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, cast
 
@@ -16,6 +17,7 @@ Backend = Literal["auto", "torch", "openvino"]
 BACKENDS = ("auto", "torch", "openvino")
 # What `OpenVINONetwork` needs.
 _PACKAGES = "openvino", "onnx"
+_REPORTER = "openvino_telemetry"
 
 
 def pick_backend(name: str, device: torch.device, predicts: Predicts) -> str:
@@ -67,6 +69,31 @@ def _is_installed(package: str) -> bool:
     return True
 
 
+def import_openvino() -> Any:
+    """Import OpenVINO without the package by which it tells its maker that it was imported.
+
+    It does so over the network and unasked. Where that package is missing it goes without.
+
+    Raises
+    ------
+    ConfigError
+        If OpenVINO cannot be loaded.
+    """
+    is_there = _REPORTER in sys.modules  # somebody's own choice
+    if not is_there:
+        sys.modules[_REPORTER] = None  # type: ignore[assignment] # cannot be imported
+    try:
+        import openvino
+    except (ImportError, OSError) as err:  # OSError: a library that it needs is missing
+        raise ConfigError(
+            f"OpenVINO cannot be loaded ({err}). Install it again, or pass --backend torch"
+        ) from err
+    finally:
+        if not is_there:
+            del sys.modules[_REPORTER]
+    return openvino
+
+
 class OpenVINONetwork(nn.Module):
     """A network that OpenVINO computes, called as the one it was made from.
 
@@ -82,17 +109,10 @@ class OpenVINONetwork(nn.Module):
     Raises
     ------
     ConfigError
-        If OpenVINO is installed and cannot be loaded.
+        If OpenVINO cannot be loaded.
     """
 
     def __init__(self, network: nn.Module, predicts: Predicts, dtype: torch.dtype) -> None:
-        try:
-            import openvino
-        except (ImportError, OSError) as err:  # OSError: a library that it needs is missing
-            raise ConfigError(
-                f"OpenVINO is installed and cannot be loaded ({err}). Install it again, or pass "
-                "--backend torch"
-            ) from err
         super().__init__()
         facts = cast(Any, network)
         self.stride, self.halo, self.window = facts.stride, facts.halo, facts.window
@@ -103,7 +123,7 @@ class OpenVINONetwork(nn.Module):
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",  # one pass at a time, on all threads
         }
-        core = openvino.Core()
+        core = import_openvino().Core()
         self._compiled = core.compile_model(core.read_model(content, b""), "CPU", settings)
 
     def forward(self, *given: Tensor) -> Tensor:

@@ -201,10 +201,15 @@ def _network_identity(target: str, device: str) -> str:
             "See lowdose bench --list-methods."
         )
     record = load_record(name)
+    from lowdose.backends import pick_backend
     from lowdose.infer import pick_device, pick_precision
+    from lowdose.models.catalog import CATALOG
 
     where = pick_device(device)
-    parts = (record.label, record.sha256, modifier, f"lowdose {__version__}", where.type)
+    kind = CATALOG.get(record.network)  # None: refused when it is built
+    backend = pick_backend("auto", where, kind.predicts) if kind else ""
+    other = "" if backend == "torch" else backend
+    parts = (record.label, record.sha256, modifier, f"lowdose {__version__}", where.type, other)
     return ", ".join(filter(None, (*parts, str(pick_precision("auto", where)))))
 
 
