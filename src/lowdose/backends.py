@@ -28,7 +28,7 @@ def pick_backend(name: str, device: torch.device, predicts: Predicts) -> str:
     name : str
         ``"torch"``, ``"openvino"``, or ``"auto"``: OpenVINO on a processor, where it is installed,
         for networks that predict an image. Their depthwise convolutions it computes in half to two
-        thirds of the time. For those that predict noise it gains little, and in bf16 it rounds their
+        thirds of the time. For those that predict noise it gains little, and in bf16 it rounds the
         first layer, which torch keeps exact.
     device : torch.device
         Where the network is to run.
