@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lowdose import backends
 from lowdose.backends import OpenVINONetwork, missing_packages, pick_backend
@@ -19,6 +20,7 @@ from lowdose.metrics import psnr
 from lowdose.micrograph import Micrograph
 from lowdose.models.catalog import CATALOG
 from lowdose.physics.dose import NoiseModel
+from lowdose.records import shipped
 
 CPU = torch.device("cpu")
 PAPERS = "atrous-narrow-ordinary"
@@ -61,7 +63,7 @@ def test_a_backend_that_is_asked_for_is_taken_or_refused(monkeypatch):
 
 @needs_openvino
 @pytest.mark.parametrize("shape", [(1, 1, 64, 96), (2, 1, 16, 128)])
-@pytest.mark.parametrize("name", ["everyday", PAPERS])
+@pytest.mark.parametrize("name", shipped())
 def test_openvino_computes_the_same_in_float32(name, shape):
     network, record = load_weights(name)
     network.run_body_in(torch.float32)
@@ -80,14 +82,27 @@ def test_openvino_computes_the_same_in_float32(name, shape):
         assert (other(*given) - expected).abs().max() < 1e-4  # of the noise's deviation
 
 
+class Told(nn.Module):
+    """A network that looks at the correlation of the noise, or does not."""
+
+    stride, halo, window = 1, 0, None
+
+    def __init__(self, correlated):
+        super().__init__()
+        self.correlated = correlated
+
+    def forward(self, image, level, correlation=None):
+        result = image * level.view(-1, 1, 1, 1)
+        return result + correlation.sum(1).view(-1, 1, 1, 1) if self.correlated else result
+
+
 @needs_openvino
-def test_what_a_network_is_not_told_of_is_left_out():
-    network, _ = load_weights("everyday")
-    network.run_body_in(torch.float32)
-    other = OpenVINONetwork(network, "noise", torch.float32)
-    given = torch.zeros(1, 1, 32, 32), torch.tensor([0.1])
-    with torch.inference_mode():
-        assert torch.equal(other(*given, torch.zeros(1, 2)), other(*given))
+@pytest.mark.parametrize(("correlated", "expected"), [(True, (2.75, 2)), (False, (2, 2))])
+def test_only_a_network_that_looks_at_correlation_is_told_and_none_is_white(correlated, expected):
+    network = OpenVINONetwork(Told(correlated), "noise", torch.float32)
+    given = torch.ones(1, 1, 4, 4), torch.tensor([2.0])
+    results = network(*given, torch.tensor([[0.5, 0.25]])), network(*given)
+    assert tuple(result[0, 0, 0, 0].item() for result in results) == expected
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ OPTIONS = (
     Option("h5py", "lowdose[formats]", "EMD and HyperSpy files cannot be read"),
     Option("sparse", "sparse", "images beside a Velox spectrum image cannot be read"),
     Option("imagecodecs", "imagecodecs", "compressed TIFF files cannot be read"),
-    Option("openvino", "lowdose[openvino]", "the paper's networks take about twice as long"),
+    Option("openvino", "lowdose[openvino]", "the paper's networks take up to twice as long"),
     Option("onnx", "lowdose[onnx]", "`lowdose export` and the backend openvino do not work"),
     Option("scikit-image", "lowdose[bench]", "`lowdose bench` lacks most classical filters"),
     Option("matplotlib", "lowdose[bench]", "`lowdose bench` draws no figures"),
@@ -155,7 +155,7 @@ def _why_backend(kind: str, missing: list[str]) -> str:
     if missing:
         return (
             f"{' and '.join(missing)} would compute networks that predict images, such as the "
-            "paper's, in about half the time: pip install 'lowdose[openvino]'"
+            "paper's, in half to two thirds of the time: pip install 'lowdose[openvino]'"
         )
     return "OpenVINO is faster for networks that predict images; for others torch is as fast"
 
