@@ -40,7 +40,7 @@ _SMALLEST_TILE = 64
 # smaller images hold too few pixels to tell.
 _PROBE = 96
 # Pixels of an image from which its scaling is taken.
-_SAMPLE = 1 << 16
+_SAMPLE = 1 << 15
 
 
 class TiledNetwork(Protocol):

@@ -285,7 +285,7 @@ def _write_pixels(file: BinaryIO, pixels: NDArray[Any], dtype: np.dtype[Any]) ->
         file.write(written.data)
         low, high = min(low, float(written.min())), max(high, float(written.max()))
         values = written.astype(np.float64).ravel() - shift
-        total, squares = total + float(values.sum()), squares + float(values @ values)
+        total, squares = total + float(values.sum()), squares + float(np.square(values).sum())
     mean = total / pixels.size
     rms = math.sqrt(max(squares / pixels.size - mean**2, 0.0))
     return {"dmin": low, "dmax": high, "dmean": mean + shift, "rms": rms}

@@ -7,7 +7,7 @@ lost detail is not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -70,12 +70,15 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
     noise = math.sqrt(float(np.median(scatter.variance)))
     if noise < _INVISIBLE * _range(sample):
         return NoiseModel(0.0, basis="the noise is below 1/10 000 of the image's range")
-    fitted = _from_line(fit_line(scatter), scatter)
+
+    def fit() -> NoiseModel:
+        return _from_line(fit_line(scatter), scatter)
+
     step = value_step(sample)
     if step is None:
-        return fitted
+        return fit()
     # Whole counts are known by their noise being white and that of counts.
-    return _from_counts(step, sample, scatter.if_white or scatter, fitted)
+    return _from_counts(step, sample, scatter.if_white or scatter, fit)
 
 
 def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
@@ -100,7 +103,7 @@ def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
 
 
 def _from_counts(
-    step: float, sample: NDArray[Any], scatter: Scatter, fitted: NoiseModel
+    step: float, sample: NDArray[Any], scatter: Scatter, fit: Callable[[], NoiseModel]
 ) -> NoiseModel:
     """Choose between counts of the given step, rounded values without noise, and the fit."""
     noise = math.sqrt(float(np.median(scatter.variance)))
@@ -110,23 +113,23 @@ def _from_counts(
     expected = step * (scatter.mean - offset)
     bright = expected > 0.1 * max(expected.max(), 0)
     if not bright.any():  # the sample missed all that is dark
-        return fitted
+        return fit()
     ratio = float(np.median(scatter.variance[bright] / expected[bright]))
     if ratio < _LEAST_COUNT_NOISE:
         # Rounding to whole steps alone has a variance of 1/12.
         is_rounding = noise**2 < 0.1 * step**2
-        return NoiseModel(0.0, basis="no noise but rounding") if is_rounding else fitted
+        return NoiseModel(0.0, basis="no noise but rounding") if is_rounding else fit()
     if ratio <= _MOST_COUNT_NOISE:
         return counts
     is_grey = sample.dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
     if is_grey or is_noise:
-        return fitted
+        return fit()
     return NoiseModel(
         step,
         offset,
         basis=counts.basis,
         remark=f"homogeneous parts look {ratio:.3g} times as noisy as such counts: either fine "
-        f"texture, which is kept, or a camera with a gain of about {fitted.gain:.3g}; if so, pass "
+        f"texture, which is kept, or a camera with a gain of about {fit().gain:.3g}; if so, pass "
         "--gain fit",
     )
 

@@ -59,6 +59,8 @@ def _float_step(values: NDArray[np.float64], eps: float) -> float | None:
         if np.any(np.abs(stretch - ticks * step) > 0.1 * step + 2 * rounding):
             return None
         if ticks.any():
-            step = float((ticks @ stretch) / (ticks @ ticks))
+            # No dot product: numpy's threads would spin on for a while and take the processor
+            # from the network that comes next, 50 ms of two cores for 512 x 512 pixels.
+            step = float((ticks * stretch).sum() / np.square(ticks).sum())
     # Steps as fine as the rounding would fit anything.
     return step if step > 20 * rounding else None
