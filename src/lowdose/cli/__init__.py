@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from lowdose import __version__
 from lowdose.cli.bench import bench
@@ -22,10 +23,25 @@ from lowdose.cli.export import export
 from lowdose.cli.info import info
 from lowdose.cli.models import models
 from lowdose.cli.simulate import simulate
+from lowdose.cli.speed import bench_speed
 from lowdose.cli.train import train
+
+# Of a name of two words.
+_BENCH_SPEED = "bench speed"
+
+
+class _Commands(typer.core.TyperGroup):
+    """Finds ``bench speed`` beside ``bench TRUTHS``."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if " ".join(args[:2]) == _BENCH_SPEED:
+            return _BENCH_SPEED, self.get_command(ctx, _BENCH_SPEED), args[2:]
+        return super().resolve_command(ctx, args)
+
 
 # Plain text: rich's help takes twice as long to appear and cannot be piped or searched.
 app = typer.Typer(
+    cls=_Commands,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -37,6 +53,7 @@ _COMMANDS = (
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command()(reported(_command))
+app.command(_BENCH_SPEED)(reported(bench_speed))
 app.add_typer(dataset, name="dataset")
 
 

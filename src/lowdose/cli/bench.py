@@ -11,9 +11,10 @@ import typer
 
 from lowdose.cli import options as opt
 from lowdose.cli.lines import one_line
+from lowdose.cli.output import made_folder
 from lowdose.cli.progress import Bar
 from lowdose.cli.table import table
-from lowdose.errors import ConfigError, OutputError
+from lowdose.errors import ConfigError
 
 if TYPE_CHECKING:
     from lowdose.bench.methods import Spec
@@ -109,6 +110,7 @@ def bench(
       lowdose bench clean/ -o run --preset quality --names few.txt --pages docs
       lowdose bench clean/ -o run --dose series --plugin mine=package.module:function
       lowdose bench clean/ -o run --command "topaz=topaz denoise {input} -o {output}"
+      lowdose bench speed --help
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
     from lowdose.bench import plan as plans
     from lowdose.bench.evaluate import select
@@ -119,7 +121,7 @@ def bench(
     from lowdose.report.plots import draw_figures, need_matplotlib
 
     need_matplotlib()
-    page = _folder(pages or output)
+    page = made_folder(pages or output)
     everything = load_truths(truths)
     few = select(everything, names)
     methods = _methods(method, plugin, command, plugins)
@@ -132,7 +134,7 @@ def bench(
         plans.read_splits(manifest, everything) if manifest else {},
         _examples(example, [truth.name for truth in few]) or plans.spread_examples(few, 2),
     )
-    with Store(_folder(output)) as store, Bar() as bar:
+    with Store(made_folder(output)) as store, Bar() as bar:
         run = Bench(plan, store, device=device)
         count = run.run(
             workers=_processes(workers, device),
@@ -143,14 +145,6 @@ def bench(
         write_page(run, page, pictures)
     typer.echo(f"{count} results computed, {_total(plan)} in all")
     typer.echo(one_line(f"see {page / f'{name}.md'}"))
-
-
-def _folder(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise OutputError(f"{path}: cannot be made a folder ({err.strerror}).") from err
-    return path
 
 
 def _processes(workers: int, device: str) -> int:

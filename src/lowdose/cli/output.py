@@ -1,4 +1,4 @@
-"""Refuse to write a file to a wrong place, before the work is done."""
+"""Refuse to write to a wrong place, before the work is done."""
 
 from __future__ import annotations
 
@@ -38,3 +38,18 @@ def check_new_file(
     for place in (path, *beside):
         if os.path.exists(place) and not (is_replaced and os.path.isfile(place)):
             raise OutputError(f"{place}: exists. Pass --overwrite to replace it, or name another.")
+
+
+def made_folder(path: Path) -> Path:
+    """Make a folder if there is none.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OutputError(f"{path}: cannot be made a folder ({err.strerror}).") from err
+    return path

@@ -221,5 +221,6 @@ def _block_statistics(window: NDArray[Any]) -> NDArray[np.float64]:
 
 def _mean_product(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over each block of a product, without storing it."""
-    total = np.einsum("ijkl,ijkl->ik", one, other)
-    return np.asarray(total).ravel() / (one.shape[1] * one.shape[3])
+    mean: NDArray[np.float64] = np.einsum("ijkl,ijkl->ik", one, other).ravel()
+    mean /= one.shape[1] * one.shape[3]
+    return mean

@@ -17,6 +17,7 @@ from lowdose.bench.methods import NONE
 from lowdose.bench.plan import Section
 from lowdose.bench.run import Bench, Scored
 from lowdose.bench.scores import summarise
+from lowdose.bench.speed import Timing
 from lowdose.bench.tables import is_series
 from lowdose.errors import MissingExtraError
 from lowdose.io.guard import whole_file
@@ -119,6 +120,40 @@ def draw_figures(bench: Bench, folder: Path) -> list[Picture]:
         save_picture(path, draw_rows(rows))
         drawn.append(Picture(path, _CAPTIONS["example"]))
     return drawn
+
+
+def draw_growth(timings: Sequence[Timing], path: Path) -> None:
+    """Draw how time grows with pixels, one line a method; grey lines grow like the pixels.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    figure, ((axes,),) = _new(1, 1, 4.5)
+    by_method: dict[str, list[Timing]] = {}
+    for timing in timings:
+        by_method.setdefault(timing.method, []).append(timing)
+    for place, (label, own) in enumerate(by_method.items()):
+        axes.loglog(
+            [timing.side**2 / 1e6 for timing in own],
+            [timing.least for timing in own],
+            **_line(place, label),
+        )
+    ends, limits = np.array(axes.get_xlim()), axes.get_ylim()
+    for power in range(-6, 7):
+        axes.plot(ends, ends * 10.0**power, color="0.85", lw=0.8, zorder=0)
+    axes.set(xlabel="megapixels", ylabel="seconds", xlim=ends, ylim=limits)
+    axes.legend(fontsize=7, frameon=False)
+    _save(figure, path)
+
+
+def _line(place: int, label: str) -> dict[str, Any]:
+    """Style of a line that differs from the others in print without colour."""
+    return {
+        "color": _INK, "lw": 1, "ls": _DASHES[place % len(_DASHES)], "ms": 4, "mfc": "w",
+        "marker": _MARKERS[place % len(_MARKERS)], "label": label,
+    }  # fmt: skip
 
 
 def _figures(bench: Bench) -> Iterator[tuple[str, str, Figure]]:
@@ -277,10 +312,7 @@ def _doses(bench: Bench, section: Section) -> Figure:
         laws = [law for law in section.laws if spec.runs_at(law)]
         found = [summarise([s.scores for s in bench.scored(section, law)]) for law in laws]
         own = [next(s for s in each if s.method == spec.label) for each in found]
-        style = {
-            "color": _INK, "lw": 1, "ls": _DASHES[place % len(_DASHES)], "ms": 4, "mfc": "w",
-            "marker": _MARKERS[place % len(_MARKERS)], "label": spec.label,
-        }  # fmt: skip
+        style = _line(place, spec.label)
         axes[0, 0].semilogx(laws, [s.psnr[0] for s in own], **style)
         axes[1, 0].loglog(laws, [s.ratio[0] for s in own], **style)
     axes[0, 0].set_ylabel("PSNR, dB", fontsize=9)
