@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lowdose.data.simulate import defects, fracture, lattice, membranes, particles
+from lowdose.data.simulate import crystal, defects, fracture, lattice, membranes, particles
 from lowdose.errors import ConfigError
 from lowdose.micrograph import Axis, Micrograph
 
@@ -77,6 +77,12 @@ KINDS: Mapping[str, TruthKind] = MappingProxyType(
                 "Diffraction contrast: dislocations, faults, bend contours, thickness fringes.",
                 1.0,
                 defects.draw,
+            ),
+            TruthKind(
+                "crystal",
+                "Real crystal structures along a zone: HAADF, bright-field STEM and HRTEM.",
+                0.01,
+                crystal.draw,
             ),
         )
     }
