@@ -14,7 +14,7 @@ from lowdose.data.simulate.crystal import (
     twinned,
 )
 from lowdose.data.simulate.lattice import grains, polycrystal, sites
-from lowdose.data.simulate.structures import ZONES, random_crystal
+from lowdose.data.simulate.structures import ZONES, random_crystal, reflections
 
 BY_NAME = {zone.name: zone for zone in ZONES}
 
@@ -25,14 +25,9 @@ def rng():
 
 
 def shortest_reflections(name):
-    """The reflections of a zone from the longest spacing on, forbidden ones left out."""
+    """Two reflections of a zone in cycles per lattice parameter."""
     zone = BY_NAME[name]
-    model = zone.crystal(0, zone.materials[0][0])
-    i, j = np.mgrid[-4:5, -4:5].reshape(2, -1)
-    orders = np.stack([i, j], axis=1)[(i != 0) | (j != 0)]
-    factor = np.exp(2j * np.pi * orders @ model.basis.T) @ model.heights
-    orders = orders[np.abs(factor) > 1e-6 * model.heights.sum()] @ model.reciprocal
-    return orders[np.argsort(np.hypot(*orders.T))]
+    return reflections(zone.crystal(0, zone.materials[0][0]), 2)[0]
 
 
 @pytest.mark.parametrize(
@@ -57,17 +52,25 @@ def test_widest_planes_of_a_zone_are_those_of_the_structure(name, spacing):
 
 
 def test_planes_along_110_of_fcc_meet_at_the_angle_of_an_octahedron():
-    first, second = (g for g in shortest_reflections("fcc [110]")[:4] if g[1] > 0)
+    first, second = shortest_reflections("fcc [110]")
     cosine = first @ second / np.hypot(*first) / np.hypot(*second)
     assert np.degrees(np.arccos(abs(cosine))) == pytest.approx(70.53, abs=0.01)
 
 
-def test_screw_axis_of_rutile_forbids_odd_orders_along_its_axis():
+def test_glide_planes_of_rutile_forbid_odd_orders_along_its_axes():
     zone = BY_NAME["rutile [001]"]
-    model = zone.crystal(0, zone.materials[0][0])
-    factor = np.exp(2j * np.pi * model.basis @ np.array([[1, 2], [0, 0]])).T @ model.heights
-    assert abs(factor[0]) < 1e-9 * model.heights.sum()
-    assert abs(factor[1]) > 0.1 * model.heights.sum()
+    vectors, _ = reflections(zone.crystal(0, zone.materials[0][0]), 30)
+    along = np.rint(vectors[np.abs(vectors[:, 1]) < 1e-9, 0]).astype(int)
+    assert along.tolist() == [2, 4]
+
+
+def test_cells_are_the_smallest_that_repeat():
+    for zone in ZONES:
+        model = zone.crystal(0, 0.02)
+        found, _ = reflections(model, 4)
+        orders = np.rint(found @ model.vectors.T)
+        np.testing.assert_allclose(orders @ model.reciprocal, found, atol=1e-9)
+        assert np.linalg.matrix_rank(orders) == 2
 
 
 @pytest.mark.parametrize("zone", ZONES, ids=lambda zone: zone.name)

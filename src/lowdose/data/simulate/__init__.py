@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lowdose.data.simulate import crystal, defects, fracture, lattice, membranes, particles
+from lowdose.data.simulate import (
+    crystal,
+    defects,
+    fracture,
+    lattice,
+    membranes,
+    particles,
+    supported,
+)
 from lowdose.errors import ConfigError
 from lowdose.micrograph import Axis, Micrograph
 
@@ -83,6 +91,12 @@ KINDS: Mapping[str, TruthKind] = MappingProxyType(
                 "Real crystal structures along a zone: HAADF, bright-field STEM and HRTEM.",
                 0.01,
                 crystal.draw,
+            ),
+            TruthKind(
+                "supported",
+                "Crystalline nanoparticles on a carbon film at lattice resolution.",
+                0.04,
+                supported.draw,
             ),
         )
     }

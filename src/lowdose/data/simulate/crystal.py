@@ -33,10 +33,9 @@ from lowdose.data.simulate.fields import (
     turned,
 )
 from lowdose.data.simulate.lattice import Crystal, at, displacement, grains, polycrystal, sites
-from lowdose.data.simulate.lens import Lens
+from lowdose.data.simulate.lens import Lens, trimmed, widened
 from lowdose.data.simulate.structures import random_crystal
 
-_MARGIN_PX = 32  # what the lens delocalises over the border falls into it
 _HEAVY = (92, 83, 79, 78, 74, 57, 47)  # single atoms that are looked for
 
 
@@ -79,9 +78,7 @@ class Foil:
 def draw(shape: Shape, rng: Rng) -> Image:
     """One atomic-resolution image of a crystal, in one of three modes."""
     mode = pick(rng, (phase_contrast, phase_contrast, dark_field, dark_field, bright_field))
-    wide = (shape[0] + 2 * _MARGIN_PX, shape[1] + 2 * _MARGIN_PX)
-    image = mode(foil(wide, rng), rng)
-    return imaged(image[_MARGIN_PX:-_MARGIN_PX, _MARGIN_PX:-_MARGIN_PX], rng)
+    return imaged(trimmed(mode(foil(widened(shape), rng), rng)), rng)
 
 
 def foil(shape: Shape, rng: Rng) -> Foil:

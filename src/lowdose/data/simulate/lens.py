@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lowdose.data.simulate.fields import Image, turned
+from lowdose.data.simulate.fields import Image, Shape, turned
+
+MARGIN_PX = 32  # waves repeat at the border of a frame; what a lens spreads over it is cut off
 
 
 def wavelength_nm(voltage_kv: float) -> float:
@@ -94,3 +96,13 @@ class Lens:
         factor = self.transfer(ky[:, None], kx[None, :]).astype(np.complex64)
         seen = np.fft.ifft2(np.fft.fft2(wave.astype(np.complex64)) * factor)
         return (seen.real**2 + seen.imag**2).astype(np.float32)
+
+
+def widened(shape: Shape) -> Shape:
+    """The frame with a margin on which to draw a wave."""
+    return shape[0] + 2 * MARGIN_PX, shape[1] + 2 * MARGIN_PX
+
+
+def trimmed(image: Image) -> Image:
+    """The image without the margin."""
+    return image[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lowdose.data.simulate.fields import Rng, pick
+from lowdose.data.simulate.fields import Image, Rng, pick
 from lowdose.data.simulate.lattice import Crystal
 
 _Cell: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
@@ -172,3 +172,23 @@ ZONES: tuple[Zone, ...] = (
 def random_crystal(rng: Rng, period_px: float) -> tuple[Crystal, float]:
     """Any material along any zone, and the pixel size in nm at which it is `period_px` fine."""
     return pick(rng, ZONES).draw(rng, period_px)
+
+
+def reflections(model: Crystal, most: int) -> tuple[Image, Image]:
+    """The lowest-order reflections of a projection that the structure does not forbid.
+
+    Returns
+    -------
+    vectors : ndarray, shape (K, 2)
+        In cycles per pixel (y, x), shortest first, one of each pair of opposite ones; K is
+        `most` or less.
+    factors : ndarray, shape (K,)
+        Complex structure factors, the atomic numbers taken as scattering factors.
+    """
+    i, j = np.mgrid[0:5, -4:5].reshape(2, -1)
+    orders = np.stack([i, j], axis=1)[(i > 0) | (j > 0)]
+    factors = np.exp(2j * np.pi * orders @ model.basis.T) @ model.heights
+    allowed = np.abs(factors) > 1e-6 * model.heights.sum()
+    vectors, factors = orders[allowed] @ model.reciprocal, factors[allowed]
+    shortest = np.argsort(np.hypot(*vectors.T))[:most]
+    return vectors[shortest], factors[shortest]
