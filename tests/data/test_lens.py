@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lowdose.data.simulate.lens import Lens, wavelength_nm
+from lowdose.data.simulate.lens import Lens, faded, trimmed, wavelength_nm, widened
 
 PIXEL_NM = 0.05
 KX = np.fft.fftfreq(64) / PIXEL_NM
@@ -60,3 +60,13 @@ def test_astigmatism_parts_the_two_directions_by_twice_its_value():
     along, across = lens.transfer(k, none), lens.transfer(none, k)
     np.testing.assert_allclose(along, Lens(200, -40.0).transfer(k, none), rtol=1e-9)
     np.testing.assert_allclose(across, Lens(200, -60.0).transfer(k, none), rtol=1e-9)
+
+
+def test_a_faded_wave_keeps_the_frame_near_its_middle_and_closes_at_the_border():
+    rng = np.random.default_rng(0)
+    wave = rng.normal(size=widened((20, 31))) + 1j
+    closed = faded(wave)
+    np.testing.assert_allclose(trimmed(closed), trimmed(wave), rtol=1e-12)
+    assert trimmed(closed).shape == (20, 31)
+    jump = np.abs(closed[0] - closed[-1]).max(), np.abs(closed[:, 0] - closed[:, -1]).max()
+    assert max(jump) < 0.01

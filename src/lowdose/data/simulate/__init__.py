@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.data.simulate import (
+    cryo,
     crystal,
     defects,
     fracture,
@@ -97,6 +98,12 @@ KINDS: Mapping[str, TruthKind] = MappingProxyType(
                 "Crystalline nanoparticles on a carbon film at lattice resolution.",
                 0.04,
                 supported.draw,
+            ),
+            TruthKind(
+                "cryo",
+                "Proteins, capsids and filaments in vitreous ice at cryo-EM defocus.",
+                0.15,
+                cryo.draw,
             ),
         )
     }

@@ -33,7 +33,7 @@ from lowdose.data.simulate.fields import (
     turned,
 )
 from lowdose.data.simulate.lattice import Crystal, at, displacement, grains, polycrystal, sites
-from lowdose.data.simulate.lens import Lens, trimmed, widened
+from lowdose.data.simulate.lens import Lens, faded, trimmed, widened
 from lowdose.data.simulate.structures import random_crystal
 
 _HEAVY = (92, 83, 79, 78, 74, 57, 47)  # single atoms that are looked for
@@ -198,7 +198,7 @@ def phase_contrast(specimen: Foil, rng: Rng) -> Image:
     film = log_uniform(rng, 0.03, 0.5) * float(np.hypot(*parts).std()) * specimen.coat * glass
     wave = (1 + parts[0] + 1j * parts[1]) * np.exp(1j * film)
     inelastic = np.exp(-rng.uniform(0, 0.5) * specimen.thickness)
-    return microscope(rng, specimen.period_nm).image(wave, pixel) * inelastic
+    return microscope(rng, specimen.period_nm).image(faded(wave), pixel) * inelastic
 
 
 def microscope(rng: Rng, period_nm: float) -> Lens:

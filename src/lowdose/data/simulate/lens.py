@@ -106,3 +106,13 @@ def widened(shape: Shape) -> Shape:
 def trimmed(image: Image) -> Image:
     """The image without the margin."""
     return image[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+
+
+def faded(wave: Image) -> Image:
+    """The wave, led to its mean within the margin, so that nothing jumps where it repeats."""
+    fade = np.sin(0.5 * np.pi * (np.arange(MARGIN_PX) + 0.5) / MARGIN_PX) ** 2
+    down, along = (
+        np.concatenate([fade, np.ones(size - 2 * MARGIN_PX), fade[::-1]]) for size in wave.shape
+    )
+    mean = wave.mean()
+    return mean + (wave - mean) * down[:, None] * along[None, :]

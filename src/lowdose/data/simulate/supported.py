@@ -33,7 +33,7 @@ from lowdose.data.simulate.fields import (
     turned,
 )
 from lowdose.data.simulate.lattice import Crystal
-from lowdose.data.simulate.lens import trimmed, widened
+from lowdose.data.simulate.lens import faded, trimmed, widened
 from lowdose.data.simulate.particles import no_holes, round_holes, scattered, torn
 from lowdose.data.simulate.structures import ZONES, Zone, reflections
 
@@ -196,7 +196,7 @@ def phase_contrast(specimen: Deposit, rng: Rng) -> Image:
     lens = microscope(rng, specimen.period_nm)
     if rng.random() < 0.3:
         lens = replace(lens, defocus_nm=-log_uniform(rng, 60, 400))
-    return lens.image(np.exp(1j * phase - 0.5 * loss), specimen.pixel_size_nm)
+    return lens.image(faded(np.exp(1j * phase - 0.5 * loss)), specimen.pixel_size_nm)
 
 
 def dark_field(specimen: Deposit, rng: Rng) -> Image:
