@@ -19,6 +19,7 @@ from lowdose.data.simulate import (
     cryo,
     crystal,
     defects,
+    diffraction,
     fracture,
     lattice,
     membranes,
@@ -104,6 +105,12 @@ KINDS: Mapping[str, TruthKind] = MappingProxyType(
                 "Proteins, capsids and filaments in vitreous ice at cryo-EM defocus.",
                 0.15,
                 cryo.draw,
+            ),
+            TruthKind(
+                "diffraction",
+                "Two beams followed through a foil: dislocations, faults, strained precipitates.",
+                1.0,
+                diffraction.draw,
             ),
         )
     }
