@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lowdose.data.simulate import defects, fracture, lattice, membranes, particles
+from lowdose.data.simulate import (
+    cryo,
+    crystal,
+    defects,
+    diffraction,
+    fracture,
+    lattice,
+    membranes,
+    particles,
+    supported,
+)
 from lowdose.errors import ConfigError
 from lowdose.micrograph import Axis, Micrograph
 
@@ -77,6 +87,30 @@ KINDS: Mapping[str, TruthKind] = MappingProxyType(
                 "Diffraction contrast: dislocations, faults, bend contours, thickness fringes.",
                 1.0,
                 defects.draw,
+            ),
+            TruthKind(
+                "crystal",
+                "Real crystal structures along a zone: HAADF, bright-field STEM and HRTEM.",
+                0.01,
+                crystal.draw,
+            ),
+            TruthKind(
+                "supported",
+                "Crystalline nanoparticles on a carbon film at lattice resolution.",
+                0.04,
+                supported.draw,
+            ),
+            TruthKind(
+                "cryo",
+                "Proteins, capsids and filaments in vitreous ice at cryo-EM defocus.",
+                0.15,
+                cryo.draw,
+            ),
+            TruthKind(
+                "diffraction",
+                "Two beams followed through a foil: dislocations, faults, strained precipitates.",
+                1.0,
+                diffraction.draw,
             ),
         )
     }

@@ -122,14 +122,8 @@ def columns(shape: Shape, rng: Rng) -> Image:
     period = log_uniform(rng, 4, 40)
     model = crystal(rng, period)
     grain, _, turns = grains(shape, rng)
-    places, heights = [], []
-    for label, turn in enumerate(turns.tolist()):
-        start, size = extent(grain, label)
-        p, h = sites(model.turned(turn), size, 2 * period)
-        own = at(grain, p + start) == label
-        places.append(p[own] + start)
-        heights.append(h[own])
-    where, bright = defective(np.concatenate(places), np.concatenate(heights), shape, model, rng)
+    places, heights = polycrystal(model, grain, turns, 2 * period)
+    where, bright = defective(places, heights, shape, model, rng)
     closest = (
         period * min(1.0, float(np.hypot(*model.vectors[1])) / period) / len(model.basis) ** 0.5
     )
@@ -142,17 +136,34 @@ def columns(shape: Shape, rng: Rng) -> Image:
     return atoms + tails + ground
 
 
+def polycrystal(
+    model: Crystal, grain: Image, turns: Image, margin_px: float
+) -> tuple[Image, Image]:
+    """Places (N, 2) and heights (N,) of the columns of a crystal turned differently in each grain.
+
+    Columns in a margin around the frame belong to the grain at the border.
+    """
+    places, heights = [], []
+    for label, turn in enumerate(turns.tolist()):
+        start, size = extent(grain, label)
+        p, h = sites(model.turned(turn), size, margin_px)
+        own = at(grain, p + start) == label
+        places.append(p[own] + start)
+        heights.append(h[own])
+    return np.concatenate(places), np.concatenate(heights)
+
+
 def at(image: Image, places: Image) -> Image:
     """Values of an image at places (N, 2), those outside taken at the border."""
     y, x = np.clip(np.rint(places).astype(int), 0, np.array(image.shape) - 1).T
     return image[y, x]
 
 
-def grains(shape: Shape, rng: Rng) -> tuple[Image, Image, Image]:
+def grains(shape: Shape, rng: Rng, *, least_px: float = 80.0) -> tuple[Image, Image, Image]:
     """Which grain a pixel lies in, its distance to the boundary, and the turn of each grain."""
     if rng.random() < 0.5:
         return np.zeros(shape, int), np.full(shape, np.inf, np.float32), np.zeros(1)
-    size = log_uniform(rng, 80, 600)
+    size = log_uniform(rng, least_px, 7.5 * least_px)
     grain = cells(*warped(shape, rng, size, 0.08 * size), size, rng)
     names, label = np.unique(grain.label, return_inverse=True)
     spread = pick(rng, (0.05, 0.3, 1.6))
