@@ -47,7 +47,10 @@ def bench(
     ] = None,
     dose: Annotated[
         list[str] | None,
-        typer.Option(help="low, low-uniform, ordinary, counts at the brightest, or series."),
+        typer.Option(
+            help="low, low-uniform, ordinary, counts at the brightest, series; or with noise that "
+            "correlates: low-mtf, ordinary-mtf, low-binned."
+        ),
     ] = None,
     preset: Annotated[
         Preset | None,
