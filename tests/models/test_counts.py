@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 from lowdose.models.counts import (
     FURTHEST,
@@ -10,6 +11,7 @@ from lowdose.models.counts import (
     fit_scaling,
     noise_share,
 )
+from lowdose.physics.correlation import correlated_noise
 from lowdose.physics.transform import stabilise, unstabilise
 
 
@@ -155,3 +157,23 @@ def test_only_the_share_is_taken_off():
     scaling = fit_scaling(noisy, readout)
     half = estimate_electrons(Says(1.0), noisy, readout, scaling, share=0.5)
     torch.testing.assert_close(half, estimate_electrons(Says(0.5), noisy, readout, scaling))
+
+
+def test_the_share_of_correlated_noise_is_found_by_changes_that_correlate_alike():
+    rng = torch.Generator().manual_seed(0)
+    noise = correlated_noise((16, 1, 96, 96), (0.6, 0.6), rng=rng)
+    noisy = 1e4 + 100 * noise  # so many that the transform is straight
+    scaling = fit_scaling(noisy.reshape(1, -1), torch.zeros(1))
+
+    def network(image, level, *told):
+        """Takes the mean over 3 x 3 pixels for noise."""
+        return F.avg_pool2d(image / level.view(-1, 1, 1, 1), 3, stride=1, padding=1)
+
+    def share(told):
+        same = torch.Generator().manual_seed(1)
+        return noise_share(network, noisy, torch.zeros(16), scaling, correlation=told, rng=same)
+
+    said = F.avg_pool2d(noise, 3, stride=1, padding=1)
+    best = ((said * noise).mean() / said.square().mean()).item()
+    assert share(torch.tensor([[0.6, 0.6]])) == pytest.approx(best, rel=0.05)
+    assert share(None) < 0.5 * best

@@ -39,19 +39,15 @@ def test_the_blur_of_a_correlation_has_it(correlation):
     assert neighbour_correlation(taps_of(correlation)) == pytest.approx(correlation, abs=2e-3)
 
 
-def test_noise_has_variance_one_and_the_correlations_asked_for_along_each_axis():
-    wanted = torch.tensor([[0.0, 0.5], [0.3, 0.0], [0.0, 0.0]])
-    noise = correlated_noise((3, 1, 512, 512), wanted, rng=torch.Generator().manual_seed(0))
-    for image, pair in zip(noise[:, 0], wanted, strict=True):
-        assert image.square().mean().item() == pytest.approx(1, abs=0.03)
-        assert measured(image, 0) == pytest.approx(pair[0].item(), abs=0.02)
-        assert measured(image, 1) == pytest.approx(pair[1].item(), abs=0.02)
+@pytest.mark.parametrize("wanted", [(0.0, 0.5), (0.3, 0.0), (0.0, 0.0), (0.6, 0.6)])
+def test_noise_has_variance_one_and_the_correlations_asked_for_along_each_axis(wanted):
+    noise = correlated_noise((1, 1, 512, 512), wanted, rng=torch.Generator().manual_seed(0))[0, 0]
+    assert noise.square().mean().item() == pytest.approx(1, abs=0.03)
+    assert measured(noise, 0) == pytest.approx(wanted[0], abs=0.02)
+    assert measured(noise, 1) == pytest.approx(wanted[1], abs=0.02)
 
 
 def test_noise_that_is_white_is_drawn_as_torch_draws_it():
-    drawn = [
-        correlated_noise((2, 1, 8, 8), pair, rng=torch.Generator().manual_seed(4))
-        for pair in (None, torch.zeros(2, 2))
-    ]
+    drawn = correlated_noise((2, 1, 8, 8), (0.0, 0.0), rng=torch.Generator().manual_seed(4))
     expected = torch.randn((2, 1, 8, 8), generator=torch.Generator().manual_seed(4))
-    assert all(torch.equal(one, expected) for one in drawn)
+    assert torch.equal(drawn, expected)

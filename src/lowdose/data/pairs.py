@@ -13,7 +13,13 @@ from torch.nn import functional as F  # noqa: N812
 
 from lowdose.data.truths import Truth
 from lowdose.errors import ConfigError
-from lowdose.physics.correlation import blur, gaussian_taps, neighbour_correlation, shift_taps
+from lowdose.physics.correlation import (
+    blur,
+    gaussian_taps,
+    kept_variance,
+    neighbour_correlation,
+    shift_taps,
+)
 from lowdose.physics.noise import detect
 
 _CPU = torch.device("cpu")
@@ -154,7 +160,7 @@ class _Facts:
             pair = torch.stack([noisy, expected])
             noisy, clean = blur(pair, *self.blurs)
             # The blur takes variance away: the image looks like one of more, smaller counts.
-            kept = float(self.blurs[0].square().sum() * self.blurs[1].square().sum())
+            kept = kept_variance(*self.blurs)
             unit, readout = unit * kept, readout * kept**0.5
         return noisy / unit, clean / unit, readout / unit
 

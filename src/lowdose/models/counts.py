@@ -83,7 +83,8 @@ def noise_share(
     network, readout_std, scaling, correlation
         As in `estimate_electrons`.
     noisy : Tensor, shape (B, 1, H, W), float32
-        Recorded electrons in windows of one image, some ten thousand pixels in all.
+        Recorded electrons in windows of one image, some ten thousand pixels in all; so
+        `correlation` has one row.
     rng : torch.Generator
         Random source on the device of `noisy`.
 
@@ -99,12 +100,11 @@ def noise_share(
     .. [2] S. Ramani, T. Blu, M. Unser, IEEE Trans. Image Process. 17, 1540 (2008).
     """
     stabilised = stabilise(noisy, readout_std.view(-1, 1, 1, 1))
-    if correlation is not None:
-        correlation = correlation.expand(len(noisy), 2)
-    change = correlated_noise(stabilised.shape, correlation, rng=rng)
+    pair = (0.0, 0.0) if correlation is None else tuple(correlation[0].tolist())
+    change = correlated_noise(stabilised.shape, pair, rng=rng)
     images = [scaling.apply(stabilised), scaling.apply(stabilised + _CHANGE * change)]
     levels = scaling.level.expand(len(noisy)).repeat(2)
-    facts = () if correlation is None else (correlation.repeat(2, 1),)
+    facts = () if correlation is None else (correlation.expand(2 * len(noisy), 2),)
     noise, moved = network(torch.cat(images), levels, *facts).chunk(2)
     derivative = ((moved - noise) * change).mean() / _CHANGE
     energy = noise.square().mean().clamp_min(1e-12)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -40,6 +42,7 @@ def neighbour_correlation(taps: Tensor) -> float:
     return float((taps[1:] * taps[:-1]).sum() / taps.square().sum())
 
 
+@lru_cache
 def taps_of(correlation: float) -> Tensor:
     """Blur, a Gaussian, after which neighbours of white noise correlate so; shape (9,)."""
     low, high = 0.0, _WIDEST
@@ -50,6 +53,11 @@ def taps_of(correlation: float) -> Tensor:
         else:
             high = middle
     return gaussian_taps(high)
+
+
+def kept_variance(down: Tensor, across: Tensor) -> float:
+    """Variance of white noise of variance 1 after a blur with these weights along y and x."""
+    return float(down.square().sum() * across.square().sum())
 
 
 def blur(image: Tensor, down: Tensor, across: Tensor) -> Tensor:
@@ -68,7 +76,7 @@ def blur(image: Tensor, down: Tensor, across: Tensor) -> Tensor:
 
 
 def correlated_noise(
-    shape: torch.Size, correlation: Tensor | None = None, *, rng: torch.Generator
+    shape: Sequence[int], correlation: tuple[float, float], *, rng: torch.Generator
 ) -> Tensor:
     """Draw Gaussian noise of variance 1.
 
@@ -76,17 +84,13 @@ def correlated_noise(
     ----------
     shape : (B, 1, H, W)
         Of the noise.
-    correlation : Tensor, shape (B, 2), optional
-        Of neighbours along y and along x; by default none.
+    correlation : (float, float)
+        Of neighbours along y and along x.
     rng : torch.Generator
         Random source, on the device of the result.
     """
-    white = torch.randn(shape, generator=rng, device=rng.device)
-    if correlation is None or not correlation.any():
+    white = torch.randn(tuple(shape), generator=rng, device=rng.device)
+    if not any(correlation):
         return white
-    drawn = []
-    for image, pair in zip(white, correlation.tolist(), strict=True):
-        down, across = taps_of(pair[0]), taps_of(pair[1])
-        scale = math.sqrt(float(down.square().sum() * across.square().sum()))
-        drawn.append(blur(image[None], down, across)[0] / scale)
-    return torch.stack(drawn)
+    down, across = map(taps_of, correlation)
+    return blur(white, down, across) / math.sqrt(kept_variance(down, across))
