@@ -69,9 +69,10 @@ def test_the_network_for_every_day_computes_the_same_in_another_runtime(tmp_path
     export_onnx("everyday", tmp_path / "out.onnx")
     network, _ = load_weights("everyday")
     image = 0.1 * torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    told = torch.tensor([[0.5, 0.2]])
     with torch.inference_mode():
-        expected = network(image, torch.tensor([0.1])).numpy()
-    given = {"image": image.numpy(), "level": np.float32([0.1])}
+        expected = network(image, torch.tensor([0.1]), told).numpy()
+    given = {"image": image.numpy(), "level": np.float32([0.1]), "correlation": told.numpy()}
     (result,) = session(tmp_path / "out.onnx").run(["noise"], given)
     assert np.abs(expected).mean() > 0.5
     np.testing.assert_allclose(result, expected, atol=1e-4)  # in deviations of the noise
