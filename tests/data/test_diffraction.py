@@ -100,7 +100,7 @@ def test_the_strain_of_a_dislocation_ends_without_a_step(seed):
     inner &= touched[1:-1, :-2] & touched[1:-1, 2:]
     border = touched[1:-1, 1:-1] & ~inner
     change = np.abs(seen - perfect)[1:-1, 1:-1]
-    assert np.median(change[border]) < 0.1 * change.max()
+    assert np.quantile(change[border], 0.95) < 0.1 * change.max()
 
 
 def test_a_precipitate_has_a_line_of_no_contrast_across_g(rng):

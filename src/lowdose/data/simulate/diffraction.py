@@ -144,7 +144,8 @@ def dislocation(
     line = 0.5 * (along / half + 1) * local  # its depth
     order = pick(rng, (1, 1, 2, -1))  # g.b
     # The far field, which would end with a step at the border of the strip, is led to zero.
-    fade = np.cos(0.5 * np.pi * across / reach) ** 2
+    beyond = np.maximum(np.abs(along) - half, 0)
+    fade = (np.cos(0.5 * np.pi * across / reach) * np.cos(0.5 * np.pi * beyond / reach)) ** 2
 
     def phase(depth: float) -> Image:
         turn = np.arctan2(depth * local - line, np.abs(across) + 0.5)
