@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 import lowdose
 from lowdose.data.simulate import KINDS
@@ -290,3 +291,11 @@ def test_training_refuses_a_missing_configuration(call, tmp_path):
     result = call("train", tmp_path / "none.toml")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"lowdose: {tmp_path / 'none.toml'}: cannot be read")
+
+
+def test_info_says_that_the_noise_of_x:
+    noise = np.random.default_rng(0).normal(0, 10, (400, 400))
+    np.save(tmp_path / "a.npy", np.float32(500 + ndimage.gaussian_filter(noise, 0.8)))
+    text = call("info", tmp_path / "a.npy").stdout
+    assert "noise correlated 0.6" in text
+    assert "electrons a pixel" not in text

@@ -28,3 +28,8 @@ def test_noise_that_drowns_shot_noise_tells_no_electrons():
     assert mean_electrons(NoiseModel(2.0, 10.0), 50.0) == 20
     assert mean_electrons(NoiseModel(0.001, 0.0, 10.0), 50.0) is None
     assert mean_electrons(NoiseModel(0.0), 50.0) is None
+
+
+def test_blurred_noise_does_not_tell_how_many_electrons_there_were():
+    assert mean_electrons(NoiseModel(2.0), 20.0) == 10
+    assert mean_electrons(NoiseModel(2.0, correlation=(0.0, 0.4)), 20.0) is None

@@ -66,8 +66,18 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("gain", f"{noise['gain']:.4g}{spread} per electron" if noise["gain"] else ""),
         ("offset", f"{noise['offset']:.4g}" if noise["offset"] else ""),
         ("readout", f"{noise['readout_std']:.3g}" if noise["readout_std"] else ""),
+        ("neighbours", _neighbours(*noise["correlation"])),
         ("noise", noise["basis"]),
         ("note", noise["remark"]),
         ("electrons", f"{electrons:.4g} a pixel on average" if electrons else ""),
         ("dose", f"{facts['dose_e_per_a2']:.4g} e/Å²" if facts["dose_e_per_a2"] else ""),
     ]
+
+
+def _neighbours(down: float, across: float) -> str:
+    if not down and not across:
+        return ""
+    return (
+        f"noise correlated {down:.2g} down and {across:.2g} across: a detector that blurs, or an "
+        "image that was interpolated or binned"
+    )

@@ -91,7 +91,12 @@ def distribution(pixels: NDArray[Any]) -> Distribution:
 
 
 def mean_electrons(noise: NoiseModel, mean_pixel: float) -> float | None:
-    """Mean electrons per pixel, or None where the noise does not tell."""
+    """Mean electrons per pixel, or None where the noise does not tell.
+
+    Correlated noise does not: blurred counts are less noisy than so many electrons are.
+    """
+    if any(noise.correlation):
+        return None
     shot = noise.gain * (mean_pixel - noise.offset)
     if noise.is_noise_free or shot <= _LEAST_SHOT_NOISE * noise.readout_std**2:
         return None
