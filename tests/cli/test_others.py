@@ -293,7 +293,7 @@ def test_training_refuses_a_missing_configuration(call, tmp_path):
     assert result.stderr.startswith(f"lowdose: {tmp_path / 'none.toml'}: cannot be read")
 
 
-def test_info_says_that_the_noise_of_x:
+def test_info_says_that_the_noise_of_neighbours_correlates(call, tmp_path):
     noise = np.random.default_rng(0).normal(0, 10, (400, 400))
     np.save(tmp_path / "a.npy", np.float32(500 + ndimage.gaussian_filter(noise, 0.8)))
     text = call("info", tmp_path / "a.npy").stdout
