@@ -48,8 +48,9 @@ def test_the_page_has_every_method_as_a_ratio_to_the_first():
 
 def test_every_round_is_in_the_table_of_every_method(monkeypatch):
     monkeypatch.setattr(speed, "_MATRIX", 64)
-    monkeypatch.setattr(speed, "_commands", lambda model, sides: [])
+    monkeypatch.setattr(speed, "_commands", lambda models, sides: [])
     labels = []
+    monkeypatch.setattr(speed, "missing_packages", lambda: ["openvino"])
     speeds = speed.measure(
         ["everyday"], [parse_method("gaussian")], [64, 96], rounds=2,
         progress=lambda label, done, total: labels.append((label, done, total)),
@@ -67,6 +68,6 @@ def test_every_round_is_in_the_table_of_every_method(monkeypatch):
 def test_others_are_not_asked_about_large_images(monkeypatch):
     monkeypatch.setattr(speed, "_MATRIX", 64)
     monkeypatch.setattr(speed, "_MOST_OF_OTHERS", 64)
-    monkeypatch.setattr(speed, "_commands", lambda model, sides: [])
+    monkeypatch.setattr(speed, "_commands", lambda models, sides: [])
     speeds = speed.measure(["everyday"], [parse_method("gaussian")], [64, 96], rounds=1)
     assert {t.side for t in speeds.timings if t.method == "gaussian"} == {64}

@@ -13,7 +13,7 @@ def test_bench_speed_writes_page_table_and_figure(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["speed.csv", "speed.md", "speed.png"]
     page = (tmp_path / "speed.md").read_text("utf-8")
     assert "| 64 x 64 | everyday |" in page
-    assert "`lowdose denoise, 64 x 64 MRC`" in page
+    assert "`lowdose denoise --model everyday, 64 x 64 MRC`" in page
 
 
 def test_a_folder_of_that_name_is_still_a_folder_of_truths(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from lowdose.models.counts import (
     fit_scaling,
     noise_share,
 )
-from lowdose.physics.correlation import correlated_noise
+from lowdose.physics.correlation import correlated_signs
 from lowdose.physics.transform import stabilise, unstabilise
 
 
@@ -159,9 +159,9 @@ def test_only_the_share_is_taken_off():
     torch.testing.assert_close(half, estimate_electrons(Says(0.5), noisy, readout, scaling))
 
 
-def test_the_share_of_correlated_noise_is_found_by_changes_that_correlate_alike():
+def test_the_share_of_correlated_signs_is_found_by_changes_that_correlate_alike():
     rng = torch.Generator().manual_seed(0)
-    noise = correlated_noise((16, 1, 96, 96), (0.6, 0.6), rng=rng)
+    noise = correlated_signs((16, 1, 96, 96), (0.6, 0.6), rng=rng)
     noisy = 1e4 + 100 * noise  # so many that the transform is straight
     scaling = fit_scaling(noisy.reshape(1, -1), torch.zeros(1))
 
@@ -177,3 +177,13 @@ def test_the_share_of_correlated_noise_is_found_by_changes_that_correlate_alike(
     best = ((said * noise).mean() / said.square().mean()).item()
     assert share(torch.tensor([[0.6, 0.6]])) == pytest.approx(best, rel=0.05)
     assert share(None) < 0.5 * best
+
+
+@pytest.mark.parametrize("size", [1, 2, 150, 201, 4096])
+def test_the_scaling_takes_the_quantiles_of_torch(size):
+    noisy = torch.rand((3, size), generator=torch.Generator().manual_seed(size)) * 1000
+    flat = stabilise(noisy)
+    low, high = torch.quantile(flat, torch.tensor([0.005, 0.995]), dim=1)
+    scaling = fit_scaling(noisy, torch.zeros(3))
+    torch.testing.assert_close(scaling.centre, (low + high) / 2)
+    torch.testing.assert_close(scaling.span, (high - low).clamp_min(LEAST_SPAN))

@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from lowdose.physics.correlation import (
     blur,
-    correlated_noise,
+    correlated_signs,
     gaussian_taps,
     neighbour_correlation,
     shift_taps,
@@ -41,13 +41,16 @@ def test_the_blur_of_a_correlation_has_it(correlation):
 
 @pytest.mark.parametrize("wanted", [(0.0, 0.5), (0.3, 0.0), (0.0, 0.0), (0.6, 0.6)])
 def test_noise_has_variance_one_and_the_correlations_asked_for_along_each_axis(wanted):
-    noise = correlated_noise((1, 1, 512, 512), wanted, rng=torch.Generator().manual_seed(0))[0, 0]
+    noise = correlated_signs((1, 1, 512, 512), wanted, rng=torch.Generator().manual_seed(0))[0, 0]
     assert noise.square().mean().item() == pytest.approx(1, abs=0.03)
     assert measured(noise, 0) == pytest.approx(wanted[0], abs=0.02)
     assert measured(noise, 1) == pytest.approx(wanted[1], abs=0.02)
 
 
-def test_noise_that_is_white_is_drawn_as_torch_draws_it():
-    drawn = correlated_noise((2, 1, 8, 8), (0.0, 0.0), rng=torch.Generator().manual_seed(4))
-    expected = torch.randn((2, 1, 8, 8), generator=torch.Generator().manual_seed(4))
-    assert torch.equal(drawn, expected)
+def test_white_signs_are_one_or_minus_one_and_follow_the_seed():
+    drawn, again = (
+        correlated_signs((2, 1, 8, 8), (0.0, 0.0), rng=torch.Generator().manual_seed(4))
+        for _ in range(2)
+    )
+    assert torch.equal(drawn.abs(), torch.ones(2, 1, 8, 8))
+    assert torch.equal(drawn, again)

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lowdose.backends import missing_packages
 from lowdose.bench.methods import Spec, build
 from lowdose.checkpoint import load_weights
 from lowdose.infer import Denoiser, Precision, TiledNetwork, pick_precision
@@ -157,7 +158,7 @@ def measure(
                 taken[label, side].append(seconds)
     timings = [Timing(label, side, tuple(times)) for (label, side), times in taken.items()]
     progress("single passes and whole commands", total, total)
-    return Speeds(timings, list(_passes(models, rounds)), list(_commands(models[0], sides)))
+    return Speeds(timings, list(_passes(models, rounds)), list(_commands(models, sides)))
 
 
 def counts(side: int) -> NDArray[np.float32]:
@@ -201,8 +202,14 @@ def growth(timings: Sequence[Timing]) -> float:
 
 def _own_runners(models: Sequence[str]) -> Iterator[tuple[str, Callable[[Any], Any], float]]:
     for model in models:
-        for label, options in ((model, {}), (f"{model}, float32", {"precision": "float32"})):
-            denoiser = Denoiser(model, device="cpu", **options)  # type: ignore[arg-type]
+        ways: list[tuple[str, dict[str, Any]]] = [
+            (model, {}),
+            (f"{model}, float32", {"precision": "float32"}),
+        ]
+        if not missing_packages():
+            ways.append((f"{model}, openvino", {"backend": "openvino"}))
+        for label, options in ways:
+            denoiser = Denoiser(model, device="cpu", **options)
             yield label, partial(_denoised, denoiser), float("inf")
 
 
@@ -242,14 +249,16 @@ def _pass(
     return Pass(model, str(dtype).removeprefix("torch."), gflop, once, rate)
 
 
-def _commands(model: str, sides: Sequence[int]) -> Iterator[Command]:
+def _commands(models: Sequence[str], sides: Sequence[int]) -> Iterator[Command]:
     """Whole commands, start-up and files included."""
     with tempfile.TemporaryDirectory() as folder:
         for side in sides:
             noisy = Path(folder, f"{side}.mrc")
             write(noisy, Micrograph(counts(side)))
             words = ["denoise", str(noisy), "-o", f"{folder}/out.mrc", "--overwrite", "--quiet"]
-            yield _command(f"lowdose denoise, {side} x {side} MRC", [*words, "--model", model])
+            for model in models:
+                label = f"lowdose denoise --model {model}, {side} x {side} MRC"
+                yield _command(label, [*words, "--model", model])
     yield _command("lowdose --help", ["--help"])
 
 

@@ -75,10 +75,13 @@ def blur(image: Tensor, down: Tensor, across: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(padded, down.view(1, 1, -1, 1)), across.view(1, 1, 1, -1))
 
 
-def correlated_noise(
+def correlated_signs(
     shape: Sequence[int], correlation: tuple[float, float], *, rng: torch.Generator
 ) -> Tensor:
-    """Draw Gaussian noise of variance 1.
+    """Draw noise of variance 1 out of pluses and minuses.
+
+    White, each pixel is 1 or -1: of normal numbers the squares would scatter, and a mean of
+    products with them ask for twice as many pixels.
 
     Parameters
     ----------
@@ -89,7 +92,7 @@ def correlated_noise(
     rng : torch.Generator
         Random source, on the device of the result.
     """
-    white = torch.randn(tuple(shape), generator=rng, device=rng.device)
+    white = torch.randn(tuple(shape), generator=rng, device=rng.device).sign()
     if not any(correlation):
         return white
     down, across = map(taps_of, correlation)
