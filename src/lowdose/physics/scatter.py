@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ _LEAST_CORRELATION = 0.12
 # every second pixel are taken.
 _COARSE = 0.4
 _BINS = 32
+_PIXELS_AT_A_TIME = 1 << 17
 _LEAST_BLOCKS = 24
 
 
@@ -125,7 +126,9 @@ def _scatter(bins: list[NDArray[np.float64]]) -> Scatter:
 
 def _bins(windows: list[NDArray[Any]]) -> list[NDArray[np.float64]]:
     """Statistics of the blocks of all windows, by intensity, darkest first; maybe none."""
-    parts = [_block_statistics(window) for window in windows] or [np.empty((4, 0))]
+    parts = [_block_statistics(strip) for window in windows for strip in _strips(window)] or [
+        np.empty((4, 0))
+    ]
     blocks = np.concatenate(parts, axis=1)
     # A constant block is a mask, a border or a clipped area, unless nothing arrived there.
     blocks = blocks[:, (blocks[1] > 0) | (blocks[0] == 0)]
@@ -205,22 +208,42 @@ def _quantile(values: NDArray[np.float64], share: float) -> float:
     return float(low + (high - low) * (place - below))
 
 
-def _block_statistics(window: NDArray[Any]) -> NDArray[np.float64]:
+def _strips(window: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Runs of whole rows of blocks, few enough to stay in the processor's cache in float64."""
+    height, width = (length - length % BLOCK for length in window.shape)
+    step = BLOCK * max(1, _PIXELS_AT_A_TIME // (BLOCK * max(width, 1)))
+    for top in range(0, height if width else 0, step):
+        yield window[top : min(top + step, height), :width]
+
+
+def _block_statistics(strip: NDArray[Any]) -> NDArray[np.float64]:
     """Mean, noise variance, and its products with neighbours down and across, per whole block."""
-    rows, columns = (length // BLOCK for length in window.shape)
-    image = window[: rows * BLOCK, : columns * BLOCK].astype(np.float64)
-    blocks = image.reshape(rows, BLOCK, columns, BLOCK)
-    down = blocks[:, :-2] - 2 * blocks[:, 1:-1] + blocks[:, 2:]
+    height, width = strip.shape
+    rows = strip.astype(np.float64).reshape(height // BLOCK, BLOCK, width)
+    down = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
     # The squares of (1, -2, 1) x (1, -2, 1) add up to 36.
     curvature = (down[..., :-2] - 2 * down[..., 1:-1] + down[..., 2:]) / 6
-    energy = _mean_product(curvature, curvature)
-    below = _mean_product(curvature[:, :-1], curvature[:, 1:])
-    beside = _mean_product(curvature[..., :-1], curvature[..., 1:])
-    return np.stack([blocks.mean(axis=(1, 3)).ravel(), energy, below, beside])
+    left, right = curvature[..., :-1], curvature[..., 1:]
+    return np.stack(
+        [
+            rows.sum(axis=1).reshape(-1, BLOCK).mean(axis=1) / BLOCK,
+            _block_means(curvature, curvature, width),
+            _block_means(curvature[:, :-1], curvature[:, 1:], width),
+            _block_means(left, right, width),
+        ]
+    )
 
 
-def _mean_product(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over each block of a product, without storing it."""
-    mean: NDArray[np.float64] = np.einsum("ijkl,ijkl->ik", one, other).ravel()
-    mean /= one.shape[1] * one.shape[3]
+def _block_means(
+    one: NDArray[np.float64], other: NDArray[np.float64], width: int
+) -> NDArray[np.float64]:
+    """Mean product over each block, without what reaches over the border of two blocks.
+
+    Along whole rows, which is fast; that is left out afterwards.
+    """
+    columns = np.zeros((len(one), width))
+    lost = width - one.shape[2]
+    np.einsum("byx,byx->bx", one, other, out=columns[:, : width - lost])
+    inside = columns.reshape(-1, BLOCK)[:, : BLOCK - lost]
+    mean: NDArray[np.float64] = inside.mean(axis=1) / one.shape[1]
     return mean
