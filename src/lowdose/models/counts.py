@@ -19,6 +19,10 @@ LEAST_SPAN = 4.0
 MOST_DEVIATIONS = 6.0
 # Size of the random change that measures a derivative, in noise deviations.
 _CHANGE = 0.2
+# Between so many electrons a pixel more may be taken off than the network says. Below, the noise
+# is too far from normal to tell; above, next to nothing is to be gained, and all of an image may
+# differ from the windows that are looked at.
+_FEW, _MANY = 20, 1e4
 # This fraction of the pixels lies outside the range that is scaled, on either side.
 _OUTSIDE = 0.005
 
@@ -103,7 +107,8 @@ def noise_share(
     -------
     float
         From 0, leave the image alone, to 1.5; 1 if the network judges rightly. At most 1 below
-        twenty electrons, where the noise is too far from normal to ask for more.
+        twenty electrons, where the noise is too far from normal to ask for more, and above ten
+        thousand, where it would gain nothing.
 
     References
     ----------
@@ -117,9 +122,11 @@ def noise_share(
     levels = scaling.level.expand(len(noisy)).repeat(2)
     facts = () if correlation is None else (correlation.expand(2 * len(noisy), 2),)
     noise, moved = network(torch.cat(images), levels, *facts).chunk(2)
-    derivative = ((moved - noise) * change).mean() / _CHANGE
+    products = (moved - noise) * change / _CHANGE
+    # Less its own uncertainty: in doubt noise stays.
+    derivative = products.mean() - products.std() / products.numel() ** 0.5
     energy = noise.square().mean().clamp_min(1e-12)
-    most = 1.5 if noisy.mean() > 20 else 1.0
+    most = 1.5 if _FEW < noisy.mean() < _MANY else 1.0
     return float((derivative / energy).clamp(0, most))
 
 
