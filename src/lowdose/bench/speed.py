@@ -157,8 +157,9 @@ def measure(
             if turn:
                 taken[label, side].append(seconds)
     timings = [Timing(label, side, tuple(times)) for (label, side), times in taken.items()]
+    ends = sorted({min(sides), max(sides)})
     progress("single passes and whole commands", total, total)
-    return Speeds(timings, list(_passes(models, rounds)), list(_commands(models, sides)))
+    return Speeds(timings, list(_passes(models, rounds)), list(_commands(models, ends)))
 
 
 def counts(side: int) -> NDArray[np.float32]:
