@@ -133,7 +133,6 @@ class Denoiser:
         network = _prepared(
             network, self.record, self.device, self.dtype if is_torch else torch.float32
         )
-        self._is_told = getattr(network, "correlated", False)
         self._network = network if is_torch else OpenVINONetwork(network, predicts, self.dtype)
         self.ensemble = ensemble
         if ensemble:
@@ -229,14 +228,10 @@ class Denoiser:
         skip = max(1, round((source.size / _SAMPLE) ** 0.5))
         sample = torch.from_numpy(noise.to_electrons(source[::skip, ::skip])).to(self.device)
         scaling = fit_scaling(sample[None], readout)
-        frame = _Frame(noise, readout, scaling, self._correlation(noise))
+        # All are told; a network that was not built for it does not look.
+        told = torch.tensor([noise.correlation], dtype=torch.float32, device=self.device)
+        frame = _Frame(noise, readout, scaling, told)
         return replace(frame, share=self._share(source, frame))
-
-    def _correlation(self, noise: NoiseModel) -> Tensor | None:
-        """What a network that takes it is told of the noise of neighbours."""
-        if not self._is_told:
-            return None
-        return torch.tensor([noise.correlation], dtype=torch.float32, device=self.device)
 
     def _share(self, source: NDArray[Any], frame: _Frame) -> float:
         noise, scaling = frame.noise, frame.scaling

@@ -6,13 +6,16 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.data.truths import Truth
 from lowdose.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # A word of `LAWS`, or counts at the brightest pixel.
 Law = str | float
@@ -42,24 +45,29 @@ the same with noise that correlates, see `DETECTORS`."""
 
 def _blurred(pixels: NDArray[Any]) -> NDArray[Any]:
     """As a detector shows it whose contrast falls to one half at half the Nyquist frequency."""
+    from lowdose.physics.correlation import gaussian_taps
+
     width = np.sqrt(np.log(2) / 2) / (np.pi * 0.25)  # of a Gaussian, 0.75 pixels
-    taps = np.exp(-0.5 * (np.arange(-4, 5) / width) ** 2)
-    return _convolved(pixels, taps / taps.sum())
+    return _convolved(pixels, gaussian_taps(float(width)))
 
 
 def _binned(pixels: NDArray[Any]) -> NDArray[Any]:
     """Interpolated half a pixel aside, then binned by two."""
-    moved = _convolved(pixels, np.array([0, 0.5, 0.5]))[: len(pixels) // 2 * 2]
+    from lowdose.physics.correlation import shift_taps
+
+    moved = _convolved(pixels, shift_taps(0.5))[: len(pixels) // 2 * 2]
     moved = moved[:, : pixels.shape[1] // 2 * 2]
     return np.asarray(moved.reshape(len(moved) // 2, 2, -1, 2).sum(axis=(1, 3)))
 
 
-def _convolved(pixels: NDArray[Any], taps: NDArray[Any]) -> NDArray[Any]:
-    """Weights along both axes, mirrored at the borders."""
-    reach = len(taps) // 2
-    padded = np.pad(pixels.astype(np.float64), reach, mode="reflect")
-    view = np.lib.stride_tricks.sliding_window_view
-    return np.asarray(view(view(padded, len(taps), 0) @ taps, len(taps), 1) @ taps)
+def _convolved(pixels: NDArray[Any], taps: Tensor) -> NDArray[Any]:
+    """Weights along both axes."""
+    import torch
+
+    from lowdose.physics.correlation import blur
+
+    image = torch.from_numpy(pixels.astype(np.float64))[None, None]
+    return np.asarray(blur(image, taps, taps)[0, 0].numpy())
 
 
 DETECTORS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = MappingProxyType(

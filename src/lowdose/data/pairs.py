@@ -25,8 +25,8 @@ from lowdose.physics.noise import detect
 _CPU = torch.device("cpu")
 # Spread of what a network is told of the correlation, as estimates have it.
 _MISTOLD = 0.04
-# Blurs drawn are Gaussians of up to so many pixels: half of the contrast left at an eighth of a
-# cycle a pixel.
+# Blurs drawn are Gaussians of up to so many pixels: two thirds of the contrast left at an eighth
+# of a cycle a pixel.
 _MOST_BLUR = 1.2
 
 
@@ -154,11 +154,10 @@ class _Facts:
     def expose(self, expected: Tensor) -> tuple[Tensor, Tensor, float]:
         """Recorded and expected electrons, and readout noise, each pixel's own being counts."""
         rng = torch.Generator(expected.device).manual_seed(self.seed)
-        noisy, clean, unit, readout = expected, expected, self.gain, self.readout
+        clean, unit, readout = expected, self.gain, self.readout
         noisy = detect(expected, readout_std=readout, rng=rng)
         if self.blurs:
-            pair = torch.stack([noisy, expected])
-            noisy, clean = blur(pair, *self.blurs)
+            noisy, clean = blur(torch.stack([noisy, expected]), *self.blurs)
             # The blur takes variance away: the image looks like one of more, smaller counts.
             kept = kept_variance(*self.blurs)
             unit, readout = unit * kept, readout * kept**0.5
