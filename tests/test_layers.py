@@ -18,6 +18,7 @@ LAYERS = [
     ["export"],
     ["backends"],
     ["infer"],
+    ["trust"],
     ["batch"],
     ["train"],
     ["bench"],

@@ -1,0 +1,87 @@
+"""Two exposures out of one: electrons dealt at random, as if they had been counted apart."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lowdose.physics.correlation import blur, kept_variance, taps_of
+
+
+def thin(
+    electrons: Tensor,
+    share: float,
+    *,
+    readout_std: float = 0.0,
+    expected: Tensor | None = None,
+    correlation: tuple[float, float] = (0.0, 0.0),
+    rng: torch.Generator,
+) -> Tensor:
+    r"""Draw the exposure that a share of the dose would have made.
+
+    Each electron is kept with probability p. Of a Poisson number of mean x that leaves one of
+    mean px, and what is left out is one of mean (1 - p)x, independent of it [1]_. Where electrons
+    are no whole numbers the normal law with the same moments takes the place of the binomial one,
+
+    .. math:: a \sim \mathcal{N}(p\,y,\; p (1 - p) (\hat x + \sigma^2))
+
+    which makes independent halves of normal noise of variance :math:`\hat x + \sigma^2` [2]_.
+
+    Parameters
+    ----------
+    electrons : Tensor, shape (B, 1, H, W), float32
+        Recorded electrons y.
+    share : float
+        Of the dose, p, between 0 and 1.
+    readout_std : float
+        Standard deviation of the readout noise in electrons; that of the result is
+        :math:`\sqrt p` times as large.
+    expected : Tensor, like `electrons`, optional
+        Estimate of the expected electrons, for the variance; by default `electrons` itself, which
+        makes the parts a little dependent. Whole numbers need none.
+    correlation : (float, float)
+        Of the noise of neighbours along y and along x.
+    rng : torch.Generator
+        Random source on the device of `electrons`.
+
+    Returns
+    -------
+    Tensor, like `electrons`
+        The rest of the dose is the difference to `electrons`.
+
+    Raises
+    ------
+    ValueError
+        If the share is not between 0 and 1.
+
+    References
+    ----------
+    .. [1] J. F. C. Kingman, Poisson Processes (1993), Sec. 5.1.
+    .. [2] J. Leiner, B. Duan, L. Wasserman, A. Ramdas, J. Am. Stat. Assoc. 120, 135 (2025).
+
+    Examples
+    --------
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> counts = torch.poisson(torch.full((1, 1, 500, 500), 20.0), generator=rng)
+    >>> part = thin(counts, 0.25, rng=rng)
+    >>> round(part.mean().item()), round(part.var().item())
+    (5, 5)
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share is {share}; expected a part of the dose between 0 and 1")
+    if are_counts(electrons) and not readout_std and not any(correlation):
+        return torch.binomial(electrons, torch.full_like(electrons, share), generator=rng)
+    expected = electrons if expected is None else expected
+    variance = (expected + readout_std**2).clamp_min(0)
+    noise = torch.randn(electrons.shape, generator=rng, device=electrons.device)
+    if any(correlation):
+        down, across = map(taps_of, correlation)
+        noise = blur(noise, down, across) / math.sqrt(kept_variance(down, across))
+    return share * electrons + (share * (1 - share) * variance).sqrt() * noise
+
+
+def are_counts(electrons: Tensor) -> bool:
+    """Whether all are whole numbers, none negative."""
+    return bool((electrons >= 0).all() and (electrons == electrons.round()).all())

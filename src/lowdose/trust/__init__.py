@@ -1,0 +1,1 @@
+"""How far to trust a denoised micrograph: statistics of one image that need no truth."""

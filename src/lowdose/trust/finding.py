@@ -1,0 +1,36 @@
+"""A finding: what was looked at, what it means, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["fine", "note", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Outcome of one check of an image or a result.
+
+    Parameters
+    ----------
+    name : str
+        Of the check, a few words: ``"line noise"``.
+    level : {"fine", "note", "warning"}
+        A warning asks the user to act; a note is worth knowing.
+    value : float
+        The statistic that decides.
+    threshold : float
+        Beyond which it is not fine.
+    meaning : str
+        What was found, in a sentence for people who use microscopes.
+    action : str
+        What to do; empty where all is fine.
+    """
+
+    name: str
+    level: Level
+    value: float
+    threshold: float
+    meaning: str
+    action: str = ""
