@@ -19,12 +19,18 @@ from lowdose.checkpoint import load_weights
 from lowdose.errors import ConfigError, OutputError
 from lowdose.micrograph import Micrograph
 from lowdose.models.catalog import CATALOG
-from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling, noise_share
+from lowdose.models.counts import (
+    Scaling,
+    estimate_electrons,
+    estimate_with_error,
+    fit_scaling,
+    noise_share,
+)
 from lowdose.models.ensemble import SelfEnsemble
 from lowdose.models.unit import UnitRange, estimate_in_range, fit_range
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
-from lowdose.records import DEFAULT, Record
+from lowdose.records import DEFAULT, Record, load_record, shipped
 from lowdose.tiling import Tile, Window, tile_plan, view, window_plan
 
 Precision = Literal["auto", "bf16", "float32"]
@@ -66,10 +72,13 @@ class Denoised:
         Float32 pixels in the units of the input, with its calibration.
     noise : NoiseModel
         Given or estimated.
+    uncertainty : Micrograph, optional
+        Where it was asked for: the standard deviation of each pixel, float32, in the same units.
     """
 
     micrograph: Micrograph
     noise: NoiseModel
+    uncertainty: Micrograph | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +152,7 @@ class Denoiser:
         micrograph: Micrograph,
         *,
         noise: NoiseModel | None = None,
+        uncertainty: bool = False,
         progress: Progress = lambda done, total: None,
     ) -> Denoised:
         """Denoise an image, or each frame of a stack.
@@ -153,6 +163,8 @@ class Denoiser:
             Of any size from 1 × 1 on; may be a memory map larger than memory.
         noise : NoiseModel, optional
             By default estimated, for a stack from its frames together.
+        uncertainty : bool
+            Also tell the standard deviation of each pixel of the result.
         progress : callable
             Told pixels done and pixels in all, after each tile.
 
@@ -165,6 +177,8 @@ class Denoiser:
         ------
         NoiseModelError
             If the pixels are not finite, so that no noise can be estimated.
+        ConfigError
+            If these weights cannot tell their uncertainty.
         TypeError
             If it is given a bare array or a path.
         """
@@ -173,50 +187,100 @@ class Denoiser:
                 f"a {type(micrograph).__name__} is no Micrograph; expected lowdose.read(path), or "
                 "lowdose.Micrograph(pixels) around an array"
             )
+        if uncertainty:
+            self.check_uncertainty()
         noise = noise or estimate_noise(micrograph.pixels)
         result = _allocate(micrograph.shape)
+        errors = _allocate(micrograph.shape) if uncertainty else None
         total, done = micrograph.pixels.size, 0
-        for source, target in zip(micrograph.frames(), _frames(result), strict=True):
-            for part in self._denoise_frame(source, target, noise):
+        for number, source in enumerate(micrograph.frames()):
+            error = None if errors is None else _frames(errors)[number]
+            for part in self._denoise_frame(source, _frames(result)[number], error, noise):
                 done += part
                 progress(done, total)
         note = f"lowdose {__version__} {self.record.label} {noise}"
-        return Denoised(micrograph.with_pixels(result, note), noise)
+        denoised = Denoised(micrograph.with_pixels(result, note), noise)
+        if errors is None:
+            return denoised
+        spread = micrograph.with_pixels(errors, f"{note}, standard deviation of each pixel")
+        return replace(denoised, uncertainty=spread)
+
+    def check_uncertainty(self) -> None:
+        """Refuse weights that cannot tell their uncertainty.
+
+        Raises
+        ------
+        ConfigError
+            If they were not trained to, or another backend computes them.
+        """
+        if self.backend != "torch":
+            raise ConfigError(
+                f"backend {self.backend} does not tell uncertainties; pass --backend torch"
+            )
+        if not self.record.options.get("spread"):
+            raise ConfigError(
+                f"weights {self.record.name!r} do not tell how far they are off; use "
+                f"{' or '.join(_with_spread())}"
+            )
 
     def _denoise_frame(
-        self, source: NDArray[Any], target: NDArray[np.float32], noise: NoiseModel
+        self,
+        source: NDArray[Any],
+        target: NDArray[np.float32],
+        error: NDArray[np.float32] | None,
+        noise: NoiseModel,
     ) -> Any:
-        """Fill `target` tile by tile; yields the pixels done by each."""
+        """Fill `target` and `error` tile by tile; yields the pixels done by each."""
         if noise.is_noise_free:
             target[...] = source
+            if error is not None:
+                error[...] = 0
             yield target.size
             return
         frame = self._look_at(source, noise)
         for tile in self._plan(cast(tuple[int, int], source.shape)):
-            target[tile.core] = self._denoise_tile(view(source, tile.window), tile, frame)
-            yield target[tile.core].size
+            core = tile.core
+            if error is None:
+                target[core] = self._denoise_tile(view(source, tile.window), tile, frame)
+            else:
+                target[core], error[core] = self._doubt_tile(view(source, tile.window), tile, frame)
+            yield target[core].size
 
     @torch.inference_mode()
     def _denoise_tile(self, window: NDArray[Any], tile: Tile, frame: _Frame) -> NDArray[np.float32]:
+        noisy = self._electrons(window, frame)
+        return self._pixels(self._estimate(noisy, frame), noisy, tile, frame)
+
+    @torch.inference_mode()
+    def _doubt_tile(
+        self, window: NDArray[Any], tile: Tile, frame: _Frame
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Pixels of a tile and their standard deviations."""
+        noisy = self._electrons(window, frame)
+        electrons, deviation = estimate_with_error(*self._told(noisy, frame), **_known(frame))
+        deviation = deviation[0, 0][tile.core_in_window] * frame.noise.gain
+        return self._pixels(electrons, noisy, tile, frame), deviation.cpu().numpy()
+
+    def _electrons(self, window: NDArray[Any], frame: _Frame) -> Tensor:
+        return torch.from_numpy(frame.noise.to_electrons(window))[None, None].to(self.device)
+
+    def _pixels(
+        self, electrons: Tensor, noisy: Tensor, tile: Tile, frame: _Frame
+    ) -> NDArray[np.float32]:
+        """The core of a tile in pixel units."""
         noise = frame.noise
-        noisy = torch.from_numpy(noise.to_electrons(window))[None, None].to(self.device)
-        electrons = self._estimate(noisy, frame)[0, 0]
         if noise.readout_std == 0 and noise.gain_std == 0:
             # A mean of counts is never negative, unless the offset given says that pixels are.
-            electrons = torch.maximum(electrons, noisy[0, 0].clamp(max=0))
-        return noise.to_pixels(electrons[tile.core_in_window].cpu().numpy())
+            electrons = torch.maximum(electrons, noisy.clamp(max=0))
+        return noise.to_pixels(electrons[0, 0][tile.core_in_window].cpu().numpy())
 
     def _estimate(self, noisy: Tensor, frame: _Frame) -> Tensor:
         if isinstance(frame.scaling, UnitRange):
             return estimate_in_range(self._network, noisy, frame.scaling)
-        return estimate_electrons(
-            self._network,
-            noisy,
-            frame.readout,
-            frame.scaling,
-            correlation=frame.correlation,
-            share=frame.share,
-        )
+        return estimate_electrons(*self._told(noisy, frame), **_known(frame))
+
+    def _told(self, noisy: Tensor, frame: _Frame) -> tuple[nn.Module, Tensor, Tensor, Scaling]:
+        return self._network, noisy, frame.readout, cast(Scaling, frame.scaling)
 
     @torch.inference_mode()
     def _look_at(self, source: NDArray[Any], noise: NoiseModel) -> _Frame:
@@ -351,6 +415,15 @@ def _prepared(
         raise ConfigError(f"weights {record.name!r}: network {record.network!r} cannot be tiled")
     cast(TiledNetwork, network).run_body_in(dtype)
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _known(frame: _Frame) -> dict[str, Any]:
+    return {"correlation": frame.correlation, "share": frame.share}
+
+
+def _with_spread() -> list[str]:
+    """Names of the shipped weights that tell how far they are off."""
+    return [name for name in shipped() if load_record(name).options.get("spread")]
 
 
 def _probes(shape: tuple[int, ...]) -> list[Window]:

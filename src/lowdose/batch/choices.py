@@ -12,7 +12,7 @@ from lowdose.errors import ConfigError, NoiseModelError
 from lowdose.io.guard import row_blocks
 from lowdose.physics.dose import NoiseModel, gain_from_dose
 from lowdose.physics.estimate import fit_noise
-from lowdose.records import DEFAULT, find
+from lowdose.records import AUTO, DEFAULT, find
 
 if TYPE_CHECKING:
     from lowdose.backends import Backend
@@ -92,7 +92,7 @@ class Options:
     Parameters
     ----------
     model : str
-        Name or file of the weights.
+        Name or file of the weights, or "auto" for the best of them for each image.
     noise : NoiseChoice
         What is known of the noise.
     dtype : str
@@ -100,17 +100,21 @@ class Options:
         floats; ``"input"`` rounds to the type of the input.
     nonfinite : {"refuse", "fill"}
         What to do about NaN and infinite pixels.
+    uncertainty : bool
+        Whether to write the standard deviation of each pixel as well.
     """
 
     model: str = DEFAULT
     noise: NoiseChoice = field(default_factory=NoiseChoice)
     dtype: str = "auto"
     nonfinite: Literal["refuse", "fill"] = "refuse"
+    uncertainty: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
             raise ConfigError(f"--dtype is {self.dtype!r}; expected one of {', '.join(_DTYPES)}")
-        find(self.model)
+        if self.model != AUTO:
+            find(self.model)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,18 @@ class Job:
         return _with(self.name, family_suffix(identify(self.source).name, self.source))
 
 
+def deviation_path(target: Path) -> Path:
+    """Where the standard deviations of a result go: a file like it, but TIFF beside PNG.
+
+    Examples
+    --------
+    >>> deviation_path(Path("clean/scan.mrc")).name, deviation_path(Path("scan.png")).name
+    ('scan_std.mrc', 'scan_std.tif')
+    """
+    name, suffix = _stem(target), target.name[len(_stem(target)) :]
+    return target.with_name(f"{name}_std{'.tif' if suffix.lower() == '.png' else suffix}")
+
+
 def find_inputs(names: Iterable[str], *, listed: Iterable[str] = ()) -> list[Input]:
     """Find the files that are meant.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowdose.batch.choices import Engine, Options
-from lowdose.batch.places import Job
+from lowdose.batch.places import Job, deviation_path
 from lowdose.batch.record import (
     as_json,
     file_facts,
@@ -35,9 +35,12 @@ from lowdose.io import check_output, read, write
 from lowdose.io.guard import whole_file
 from lowdose.micrograph import Micrograph, round_to_dtype
 from lowdose.physics.dose import NoiseModel
+from lowdose.physics.estimate import estimate_noise
+from lowdose.records import AUTO, CHOICES
 
 if TYPE_CHECKING:  # importing torch takes seconds; bad files are refused before
-    from lowdose.infer import Denoiser
+    from lowdose.infer import Denoised, Denoiser
+    from lowdose.trust.score import Scores
 
 # What may go wrong with one file while others can still be denoised.
 _OF_ONE_FILE = (InputError, MissingExtraError, NoiseModelError, OutputError)
@@ -61,6 +64,8 @@ class Outcome:
         Of the result.
     seconds : float
         Spent on denoising and writing.
+    model : str
+        Name of the weights.
     """
 
     source: Path
@@ -69,6 +74,7 @@ class Outcome:
     noise: NoiseModel | None = None
     shape: tuple[int, ...] = ()
     seconds: float = 0.0
+    model: str = ""
 
     @property
     def is_skipped(self) -> bool:
@@ -101,7 +107,7 @@ class Batch:
         overwrite: bool = False,
     ) -> None:
         self.jobs, self.options, self.engine, self.overwrite = jobs, options, engine, overwrite
-        self._denoiser: Denoiser | None = None
+        self._denoisers: dict[str, Denoiser] = {}
         self._sources = {_identity(job.source) for job in jobs} - {None}
         self._written: set[Path] = set()
 
@@ -126,33 +132,61 @@ class Batch:
 
     def _run(self, job: Job, progress: Progress) -> Outcome:
         target = job.target()
-        if self._is_done(job.source, target):
+        targets = [target, deviation_path(target)] if self.options.uncertainty else [target]
+        are_done = [self._is_done(job.source, each) for each in targets]  # each may refuse
+        if all(are_done):
             return Outcome(job.source, target)
         micrograph = read(job.source, nonfinite=self.options.nonfinite)
         noise = self.options.noise.model_for(micrograph.pixels)
         if not job.is_whole:
             _make_folder(target.parent)
-        check_output(target)
-        denoiser = self._loaded()
+        for each in targets:
+            check_output(each)
+        candidates = [self._loaded(name) for name in self._names]
+        if self.options.uncertainty:
+            for candidate in candidates:
+                candidate.check_uncertainty()
         started, clock = datetime.now(UTC), time.perf_counter()
 
         def tell(done: int, total: int) -> None:
             progress(job.source, done, total)
 
         with _short_of_memory(job.source):
-            denoised = denoiser(micrograph, noise=noise, progress=tell)
-        result = _as_dtype(denoised.micrograph, micrograph, self.options.dtype, target)
+            denoiser, noise, scores = _chosen(micrograph, noise, candidates)
+            denoised = denoiser(
+                micrograph, noise=noise, uncertainty=self.options.uncertainty, progress=tell
+            )
         record = provenance(self.options, denoised.noise, denoiser)
         record["input"] = _source_facts(job.source, micrograph)
-        # The result takes its name first, its record right after; one killed between them is
-        # older than the result, and not believed.
-        with whole_file(record_path(target)) as part:
-            write(target, result)
-            seconds = time.perf_counter() - clock
-            record["output"] = file_facts(target, result)
-            write_record(part, record, started=started, seconds=seconds)
-        self._written.add(target)
-        return Outcome(job.source, target, None, denoised.noise, result.shape, seconds)
+        if scores:
+            record["scores"] = [asdict(each) for each in scores.scores]
+        results = self._results(denoised, micrograph, target)
+        # A result takes its name first, its record right after; one killed between them is older
+        # than the result, and not believed. What all depends on comes last.
+        for path, result in reversed(results.items()):
+            with whole_file(record_path(path)) as part:
+                write(path, result)
+                seconds = time.perf_counter() - clock
+                record["output"] = file_facts(path, result)
+                write_record(part, record, started=started, seconds=seconds)
+        self._written |= results.keys()
+        shape, name = denoised.micrograph.shape, denoiser.record.name
+        return Outcome(job.source, target, None, denoised.noise, shape, seconds, name)
+
+    def _results(
+        self, denoised: Denoised, source: Micrograph, target: Path
+    ) -> dict[Path, Micrograph]:
+        """What is written where, the denoised micrograph first."""
+        dtype = self.options.dtype
+        results = {target: _as_dtype(denoised.micrograph, source, dtype, target)}
+        if denoised.uncertainty:
+            # Of floats whatever the result is: rounded like it, most would be zero.
+            results[deviation_path(target)] = denoised.uncertainty
+        return results
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return CHOICES if self.options.model == AUTO else (self.options.model,)
 
     def _is_done(self, source: Path, target: Path) -> bool:
         """Whether the output is there and finished; refuses to put it in a wrong place."""
@@ -171,23 +205,34 @@ class Batch:
             return is_current(record, source, target)
         raise OutputError(f"{target}: {problem}. Pass --overwrite to replace it.")
 
-    def _loaded(self) -> Denoiser:
-        if self._denoiser is None:
+    def _loaded(self, name: str) -> Denoiser:
+        if name not in self._denoisers:
             import torch
 
             from lowdose.infer import Denoiser
 
             if self.engine.threads:
                 torch.set_num_threads(self.engine.threads)
-            self._denoiser = Denoiser(
-                self.options.model,
+            self._denoisers[name] = Denoiser(
+                name,
                 device=self.engine.device,
                 precision=self.engine.precision,
                 tile=self.engine.tile,
                 backend=self.engine.backend,
                 ensemble=self.engine.ensemble,
             )
-        return self._denoiser
+        return self._denoisers[name]
+
+
+def _chosen(
+    micrograph: Micrograph, noise: NoiseModel | None, candidates: Sequence[Denoiser]
+) -> tuple[Denoiser, NoiseModel | None, Scores | None]:
+    """The network for an image, what it is told of the noise, and why, where there is a choice."""
+    if len(candidates) == 1:
+        return candidates[0], noise, None
+    from lowdose.trust.auto import choose
+
+    return choose(micrograph, noise or estimate_noise(micrograph.pixels), candidates)
 
 
 def _as_dtype(result: Micrograph, source: Micrograph, dtype: str, target: Path) -> Micrograph:

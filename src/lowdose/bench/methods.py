@@ -20,6 +20,7 @@ from lowdose.errors import ConfigError, MissingExtraError
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.records import load_record, shipped
+from lowdose.trust import score as trust
 
 if TYPE_CHECKING:
     from lowdose.infer import Denoiser
@@ -252,6 +253,32 @@ def _network(target: str, device: str) -> Estimator:
     denoiser = _denoiser(name, device)
     noise = NoiseModel(1.0) if modifier else None
     return lambda noisy: denoiser(Micrograph(noisy), noise=noise).micrograph.pixels
+
+
+def told(spec: Spec, *, device: str = "auto") -> trust.Estimator:
+    """Make a method that is told what is known of the noise, as far as it listens.
+
+    Filters take electrons for what they are; a network is told of readout noise and correlation.
+
+    Raises
+    ------
+    LowdoseError
+        As `identity`, or if weights do not load.
+    """
+    if spec.is_network:
+        (method,) = trust.networks([_denoiser(_weights(spec.target)[0], device)]).values()
+        return method
+    run = build(spec, device=device).run
+    return lambda electrons, _: run(electrons)
+
+
+def default_rivals() -> list[str]:
+    """Methods that are compared where none are named: shipped weights, and filters if installed."""
+    filters_ = (
+        "gaussian", "median", "wiener", "bilateral", "chambolle", "wavelet:anscombe",
+    )  # fmt: skip
+    has_filters = all(map(find_spec, ("cv2", "scipy", "skimage", "pywt")))
+    return [*shipped(), *(filters_ if has_filters else ())]
 
 
 def has_bm3d() -> bool:

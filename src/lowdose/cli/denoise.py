@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,16 +41,6 @@ class Nonfinite(StrEnum):
     fill = "fill"
 
 
-def _gain(text: str) -> str:
-    """Refuse what is neither a number nor "fit" while the command line is parsed."""
-    if text != "fit":
-        try:
-            float(text)
-        except ValueError:
-            raise typer.BadParameter(f"{text!r} is neither a number nor 'fit'") from None
-    return text
-
-
 def denoise(
     inputs: Annotated[
         list[str], typer.Argument(help="Files, folders, patterns, or - for a list on stdin.")
@@ -60,14 +50,17 @@ def denoise(
         str | None,
         typer.Option("-o", "--output", help="File for one input, folder for many."),
     ] = None,
-    model: opt.Model = "everyday",
-    gain: Annotated[
-        str | None,
-        typer.Option(parser=_gain, metavar="NUMBER|fit", help="Pixel units an electron."),
-    ] = None,
-    offset: Annotated[float | None, typer.Option(help="Pixel value without electrons.")] = None,
-    readout: Annotated[float | None, typer.Option(help="Readout noise in pixel units.")] = None,
-    dose: Annotated[float | None, typer.Option(help="Mean electrons a pixel; for --gain.")] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Name of shipped weights (`lowdose models`), a .safetensors file, or auto: the "
+            "best for each image, by `lowdose score`."
+        ),
+    ] = "everyday",
+    gain: opt.Gain = None,
+    offset: opt.Offset = None,
+    readout: opt.Readout = None,
+    dose: opt.Dose = None,
     dtype: Annotated[
         str, typer.Option(help="float32, float16, uint16, ..., input; auto: input for PNG only.")
     ] = "auto",
@@ -83,6 +76,10 @@ def denoise(
     ensemble: Annotated[
         bool,
         typer.Option("--ensemble", help="Ask the network eight times: 0.1 dB better."),
+    ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option("--uncertainty", help="Also write OUT_std: each pixel's standard deviation."),
     ] = False,
     nonfinite: Annotated[
         Nonfinite, typer.Option(help="What to do about NaN and infinite pixels.")
@@ -103,14 +100,14 @@ def denoise(
       lowdose denoise scan.dm4 -o clean.tif
       lowdose denoise day1/ day2/ -o clean/
       lowdose denoise frames.mrcs --gain 2.5 --offset 100
+      lowdose denoise scan.mrc --uncertainty       writes scan_denoised_std.mrc as well
       find . -name '*.tif' | lowdose denoise - -o clean/
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
-    from lowdose.batch import Batch, Engine, NoiseChoice, Options, find_inputs, plan_jobs
+    from lowdose.batch import Batch, Engine, Options, find_inputs, plan_jobs
+    from lowdose.records import AUTO
 
-    known: float | Literal["fit"] | None = None
-    if gain is not None:
-        known = "fit" if gain == "fit" else float(gain)
-    options = Options(model, NoiseChoice(known, offset, readout, dose), dtype, nonfinite.value)
+    choice = opt.noise_choice(gain, offset, readout, dose)
+    options = Options(model, choice, dtype, nonfinite.value, uncertainty)
     listed = sys.stdin if "-" in inputs else ()
     jobs = plan_jobs(find_inputs(inputs, listed=listed), output)
     engine = Engine(device, precision.value, tile, threads, backend.value, ensemble)
@@ -124,25 +121,26 @@ def denoise(
         for outcome in batch.run(show):
             bar.hide()
             outcomes.append(outcome)
-            _print(outcome, is_quiet=quiet)
+            _print(outcome, is_choice=model == AUTO, is_quiet=quiet)
     _conclude(outcomes, is_quiet=quiet)
 
 
-def _print(outcome: Outcome, *, is_quiet: bool) -> None:
+def _print(outcome: Outcome, *, is_choice: bool, is_quiet: bool) -> None:
     if outcome.error:
         complain(outcome.error, outcome.source)
     elif not is_quiet:
-        typer.echo(one_line(_line(outcome)))
+        typer.echo(one_line(_line(outcome, is_choice=is_choice)))
         if outcome.noise and outcome.noise.remark:
             note(f"{outcome.source}: {outcome.noise.remark}")
 
 
-def _line(outcome: Outcome) -> str:
+def _line(outcome: Outcome, *, is_choice: bool) -> str:
     if outcome.is_skipped:
         return f"{outcome.source} -> {outcome.target}  skipped: done before (--overwrite redoes it)"
     size = " x ".join(map(str, outcome.shape))
     noise = f"{outcome.noise} ({outcome.noise.basis})" if outcome.noise else ""
-    return f"{outcome.source} -> {outcome.target}  {size}  {noise}  {outcome.seconds:.1f} s"
+    model = f"  {outcome.model}" if is_choice else ""
+    return f"{outcome.source} -> {outcome.target}  {size}  {noise}{model}  {outcome.seconds:.1f} s"
 
 
 def _conclude(outcomes: list[Outcome], *, is_quiet: bool) -> None:

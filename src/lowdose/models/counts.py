@@ -161,9 +161,54 @@ def estimate_electrons(
     Tensor, shape (B, 1, H, W), float32
         Expected electrons; a fraction of an electron below zero where next to none arrive.
     """
-    readout = readout_std.view(-1, 1, 1, 1)
-    stabilised = stabilise(noisy, readout)
-    facts = () if correlation is None else (correlation,)
-    noise = network(scaling.apply(stabilised), scaling.level, *facts)
-    change = (share * noise).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
-    return unstabilise(stabilised - change, readout)
+    facts = _Facts(noisy, readout_std, scaling, correlation)
+    return facts.electrons(network(*facts.seen), share)
+
+
+def estimate_with_error(
+    network: nn.Module,
+    noisy: Tensor,
+    readout_std: Tensor,
+    scaling: Scaling,
+    *,
+    correlation: Tensor | None = None,
+    share: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    r"""Estimate the expected electrons, and the deviation of that estimate from the truth.
+
+    The network states its error in deviations of the stabilised noise; electrons change with the
+    stabilised value by the root of :math:`\hat x + 3/8 + \sigma^2`.
+
+    Parameters
+    ----------
+    network : Module
+        With a method ``with_deviation``, see `lowdose.models.unet.UNet`.
+    noisy, readout_std, scaling, correlation, share
+        As in `estimate_electrons`.
+
+    Returns
+    -------
+    (Tensor, Tensor), shape (B, 1, H, W), float32
+        Expected electrons and root of their expected squared error.
+    """
+    facts = _Facts(noisy, readout_std, scaling, correlation)
+    noise, deviation = network.with_deviation(*facts.seen)  # type: ignore[operator]
+    electrons = facts.electrons(noise, share)
+    slope = (electrons + (0.375 + facts.readout**2)).clamp_min(0.375).sqrt()
+    return electrons, deviation * slope
+
+
+class _Facts:
+    """What a network is shown of recorded electrons, and what becomes of what it says."""
+
+    def __init__(
+        self, noisy: Tensor, readout_std: Tensor, scaling: Scaling, correlation: Tensor | None
+    ) -> None:
+        self.readout = readout_std.view(-1, 1, 1, 1)
+        self.stabilised = stabilise(noisy, self.readout)
+        told = () if correlation is None else (correlation,)
+        self.seen = (scaling.apply(self.stabilised), scaling.level, *told)
+
+    def electrons(self, noise: Tensor, share: float) -> Tensor:
+        change = (share * noise).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
+        return unstabilise(self.stabilised - change, self.readout)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lowdose.models.counts import MOST_DEVIATIONS
+from lowdose.models.spread import Spread
 
 # Noise below bf16's resolution of the image cannot be seen, so what is said of it must fade.
 FADE_LEVEL = 2.0**-7
@@ -54,6 +55,8 @@ class UNet(nn.Module):
     correlated : bool
         Told how the noise of neighbours correlates, along y and along x: as two more channels,
         each times :math:`\ell`, so that the network still scales with its input.
+    spread : int
+        Channels of `Spread`, which says how far the predicted noise is off; 0 for none.
 
     Notes
     -----
@@ -68,6 +71,7 @@ class UNet(nn.Module):
         unshuffle: int = 2,
         *,
         correlated: bool = False,
+        spread: int = 0,
     ) -> None:
         super().__init__()
         if len(widths) != len(depths) or not widths:
@@ -84,6 +88,7 @@ class UNet(nn.Module):
         self.up_blocks = nn.ModuleList(map(_blocks, widths[:-1], depths))
         self.tail = nn.Conv2d(widths[0], unshuffle**2, 3, padding=1, bias=False)
         nn.init.zeros_(self.tail.weight)  # an untrained network leaves images alone
+        self.spread = Spread(widths[0], unshuffle, spread) if spread else None
 
     @property
     def stride(self) -> int:
@@ -109,6 +114,7 @@ class UNet(nn.Module):
         levels = zip(scales, self.depths, passes, strict=True)
         radius: int = sum(2 * scale * depth * count for scale, depth, count in levels)
         radius += 2 * self.unshuffle + self.stride - 1
+        radius += self.spread.reach if self.spread else 0
         return -(-radius // self.stride) * self.stride
 
     def run_body_in(self, dtype: torch.dtype) -> None:
@@ -141,6 +147,38 @@ class UNet(nn.Module):
         ValueError
             If a side is not a multiple of the stride.
         """
+        return self._noise(self._features(image, level, correlation), level)
+
+    def with_deviation(
+        self, image: Tensor, level: Tensor, correlation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Predict the noise, and how far that is off.
+
+        Parameters
+        ----------
+        image, level, correlation : Tensor
+            As those of the network itself.
+
+        Returns
+        -------
+        (Tensor, Tensor), shape (B, 1, H, W), float32
+            Noise and root of its expected squared error, both in units of its deviation.
+
+        Raises
+        ------
+        ValueError
+            If a side is not a multiple of the stride, or the network was built without `spread`.
+        """
+        if self.spread is None:
+            raise ValueError("this network was built without a layer that tells its errors")
+        features = self._features(image, level, correlation)
+        noise = self._noise(features, level)
+        # What is learnt here changes nothing of the prediction itself.
+        told = features.detach(), noise.detach(), level.view(-1, 1, 1, 1)
+        return noise, self.spread(*told)
+
+    def _features(self, image: Tensor, level: Tensor, correlation: Tensor | None) -> Tensor:
+        """Everything but the last convolution."""
         if image.shape[-2] % self.stride or image.shape[-1] % self.stride:
             raise ValueError(
                 f"image is {image.shape[-2]} x {image.shape[-1]} px; this network needs sides "
@@ -156,9 +194,12 @@ class UNet(nn.Module):
         x = torch.cat([x, facts.expand(-1, -1, *x.shape[-2:])], dim=1)
         with torch.autocast(image.device.type, enabled=False):
             x = self.head(x.contiguous(memory_format=torch.channels_last))
-        x = self._body(x.to(next(self.down_blocks.parameters()).dtype))
-        with torch.autocast(image.device.type, enabled=False):
-            noise = F.pixel_shuffle(self.tail(x.float()), self.unshuffle)
+        return self._body(x.to(next(self.down_blocks.parameters()).dtype))
+
+    def _noise(self, features: Tensor, level: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            noise = F.pixel_shuffle(self.tail(features.float()), self.unshuffle)
+        level = level.view(-1, 1, 1, 1)
         noise = noise * (level / (level**2 + FADE_LEVEL**2))
         return noise.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
 

@@ -22,12 +22,21 @@ class NetworkConfig:
     """Which network is trained, see ``lowdose models``, and the weights it starts from.
 
     `start` names shipped weights or a ``.safetensors`` file, relative to the configuration;
-    empty means random ones.
+    empty means random ones. With `trains` "spread" all else is kept, and a U-Net with the option
+    `spread` learns how far its own predictions are off.
     """
 
     name: str = "unet"
     options: Mapping[str, Any] = field(default_factory=dict)
     start: str = ""
+    trains: Literal["all", "spread"] = "all"
+
+    def __post_init__(self) -> None:
+        if self.trains == "spread" and not self.options.get("spread"):
+            raise ConfigError(
+                "[network] trains the spread of a network without one; expected its channels, "
+                "such as 16, as the option spread"
+            )
 
 
 @dataclass(frozen=True)

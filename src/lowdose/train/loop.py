@@ -33,11 +33,12 @@ from lowdose.io.guard import whole_file
 from lowdose.models.catalog import CATALOG, build
 from lowdose.records import Record
 from lowdose.train.config import OptimiserConfig, TrainConfig, parse_config
-from lowdose.train.loss import LOSSES
+from lowdose.train.loss import LOSSES, loss_of_spread
 from lowdose.train.schedule import rate_factor
 from lowdose.train.validate import ValidationSet
 
 STATE = "state.safetensors"  # of a run, in its folder
+SPREAD = "spread."  # names of the variables that tell errors start so
 # The others wait so long for the first process, which alone validates and writes checkpoints.
 PATIENCE = timedelta(hours=2)
 
@@ -86,12 +87,19 @@ class Trainer:
                 f"[data] batch is {config.data.batch} for {process.world} processes; "
                 "expected a multiple"
             )
+        if config.network.trains == "spread" and process.world > 1:
+            raise ConfigError(
+                f"[network] trains spread in {process.world} processes; it is so little work that "
+                "one does it all"
+            )
         self.config, self.folder, self.process = config, folder, process
         torch.manual_seed(config.seed)
         # What a run started from may be gone when it goes on.
         self.network = _fresh_network(config, is_resumed=(folder / STATE).exists())
         _check_sides(config, self.network)
         self.network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for name, weight in self.network.named_parameters():
+            weight.requires_grad_(config.network.trains == "all" or name.startswith(SPREAD))
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.predicts = CATALOG[config.network.name].predicts
         self.dtype = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
@@ -187,7 +195,10 @@ class Trainer:
         with torch.autocast(
             self.process.device.type, self.dtype, enabled=self.dtype != torch.float32
         ):
-            loss = LOSSES[self.predicts](network, batch).mean()
+            if self.config.network.trains == "all":
+                loss = LOSSES[self.predicts](network, batch).mean()
+            else:
+                loss = loss_of_spread(self.network, batch).mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
@@ -365,8 +376,8 @@ def _fresh_network(config: TrainConfig, *, is_resumed: bool) -> nn.Module:
 
 
 def _widened(given: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that ignore inputs which the network they are from had not."""
-    widened = dict(given)
+    """Weights that ignore inputs which the network they are from had not, nor its spread."""
+    widened = {name: value for name, value in wanted.items() if name.startswith(SPREAD)} | given
     for name in given.keys() & wanted.keys():
         here, there = given[name], wanted[name]
         if (

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from lowdose.data.pairs import Batch
 from lowdose.models import unit
 from lowdose.models.catalog import Predicts
-from lowdose.models.counts import Scaling, estimate_electrons, fit_scaling
+from lowdose.models.counts import (
+    Scaling,
+    estimate_electrons,
+    estimate_with_error,
+    fit_scaling,
+)
 
 
 def noise_unit_loss(estimate: Tensor, clean: Tensor, readout_std: Tensor) -> Tensor:
@@ -72,12 +77,32 @@ def ede2018_loss(squared_error: Tensor) -> Tensor:
 
 def loss_of_noise(network: nn.Module, batch: Batch) -> Tensor:
     """Loss per image of a network that predicts noise, see `noise_unit_loss`; shape (B,)."""
-    scaling = fit_scaling(batch.noisy[..., ::2, ::2], batch.readout_std)
-    jittered = Scaling(scaling.centre + batch.shift * scaling.span, scaling.span * batch.widen)
     estimate = estimate_electrons(
-        network, batch.noisy, batch.readout_std, jittered, correlation=batch.correlation
+        network, batch.noisy, batch.readout_std, _jittered(batch), correlation=batch.correlation
     )
     return noise_unit_loss(estimate, batch.clean, batch.readout_std)
+
+
+def loss_of_spread(network: nn.Module, batch: Batch) -> Tensor:
+    """Negative log-likelihood of normal errors of the stated deviation, per image; shape (B,).
+
+    In units of the noise, without the constant: about 0 for an image left alone by a network that
+    knows it.
+    """
+    estimate, deviation = estimate_with_error(
+        network, batch.noisy, batch.readout_std, _jittered(batch), correlation=batch.correlation
+    )
+    noise = (batch.clean + (0.375 + batch.readout_std.view(-1, 1, 1, 1) ** 2)).sqrt()
+    # Never sure beyond a hundredth of the noise: vacuum that is known exactly has no error at all.
+    deviation = deviation + 0.01 * noise
+    error = (estimate - batch.clean) / deviation
+    return (0.5 * error.square() - 0.5 + (deviation / noise).log()).mean(dim=(1, 2, 3))
+
+
+def _jittered(batch: Batch) -> Scaling:
+    """Scaling of a batch, a little off, as that of the image that a crop is from would be."""
+    scaling = fit_scaling(batch.noisy[..., ::2, ::2], batch.readout_std)
+    return Scaling(scaling.centre + batch.shift * scaling.span, scaling.span * batch.widen)
 
 
 def loss_of_image(network: nn.Module, batch: Batch) -> Tensor:

@@ -1,0 +1,143 @@
+"""Errors measured without a truth agree with those measured with it."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from lowdose.errors import NoiseModelError
+from lowdose.physics.dose import NoiseModel
+from lowdose.trust.score import INPUT, score, score_pair, scored_windows
+
+COUNTS = NoiseModel(1.0)
+
+
+def blur(width):
+    return lambda electrons, noise: ndimage.gaussian_filter(electrons, width)
+
+
+def soft(electrons, noise):
+    """A filter that is not linear: keeps what stands out of its surroundings."""
+    smooth = ndimage.gaussian_filter(electrons, 2.0)
+    rest = electrons - smooth
+    return smooth + np.sign(rest) * np.maximum(np.abs(rest) - 1.5 * np.sqrt(smooth + 1), 0)
+
+
+METHODS = {"narrow": blur(0.7), "wide": blur(4.0), "soft": soft}
+
+
+def truth(side=256):
+    y, x = np.mgrid[:side, :side] / side
+    return (
+        20 + 15 * np.sin(40 * x + 9 * y) * np.sin(25 * y) + 30 * (np.hypot(x - 0.5, y - 0.5) < 0.2)
+    )
+
+
+def true_errors(recorded, clean):
+    return {
+        name: float(np.mean((method(recorded, COUNTS) - clean) ** 2))
+        for name, method in METHODS.items()
+    }
+
+
+def draws(noise, count=12):
+    """Exposures in pixel units, and the truth in electrons."""
+    clean = truth()
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        electrons = rng.poisson(clean) + noise.readout_electrons * rng.normal(size=clean.shape)
+        yield (electrons * noise.gain + noise.offset).astype(np.float32), clean
+
+
+@pytest.mark.parametrize(
+    "noise", [COUNTS, NoiseModel(2.5, 100.0, 5.0)], ids=["counts", "gain, offset and readout"]
+)
+def test_the_error_is_that_measured_with_the_truth(noise):
+    ratios = {name: [] for name in METHODS}
+    for pixels, clean in draws(noise):
+        found = score(pixels, noise, METHODS)
+        true = true_errors(noise.to_electrons(pixels), clean)
+        for each in found.scores:
+            if each.name != INPUT:
+                ratios[each.name].append(each.mse / noise.gain**2 / true[each.name])
+    # The dose left is 2 % smaller; twelve images leave 1 to 2 % of chance.
+    for name, values in ratios.items():
+        assert np.mean(values) == pytest.approx(1.02, abs=0.05), name
+
+
+def test_intervals_hold_nine_in_ten():
+    hits = []
+    for pixels, clean in draws(COUNTS, count=12):
+        true = true_errors(pixels, clean)
+        for each in score(pixels, COUNTS, METHODS).scores:
+            low, high = each.interval
+            expected = true.get(each.name, float(np.mean((pixels - clean) ** 2)))
+            hits.append(low <= expected <= high)
+    assert np.mean(hits) > 0.8
+
+
+def test_methods_come_in_the_order_of_their_true_errors():
+    for pixels, clean in draws(COUNTS, count=3):
+        true = true_errors(pixels, clean)
+        found = [each.name for each in score(pixels, COUNTS, METHODS).scores]
+        assert found == [*sorted(true, key=lambda name: true[name]), INPUT]
+
+
+def test_the_input_has_the_variance_of_its_noise():
+    pixels, clean = next(draws(COUNTS))
+    own = next(each for each in score(pixels, COUNTS, {}).scores if each.name == INPUT)
+    assert own.mse == pytest.approx(clean.mean(), rel=0.01)
+
+
+def test_a_method_and_its_twin_cannot_be_told_apart_and_a_poor_one_can():
+    pixels, _ = next(draws(COUNTS))
+    twin = {"one": blur(0.7), "two": blur(0.7), "poor": blur(4.0)}
+    found = score(pixels, COUNTS, twin)
+    names = {each.name for each in found.rivals()} | {found.best.name}
+    assert {"one", "two"} <= names
+    assert "poor" not in names
+
+
+def test_an_uncertain_gain_widens_intervals_but_not_leads():
+    pixels, _ = next(draws(COUNTS))
+    sure = score(pixels, COUNTS, METHODS)
+    unsure = score(pixels, NoiseModel(1.0, gain_std=0.1), METHODS)
+    assert unsure.best.mse_std > 5 * sure.best.mse_std
+    assert unsure.scores[1].lead_std == pytest.approx(sure.scores[1].lead_std)
+
+
+def test_two_exposures_tell_the_same_without_a_noise_model():
+    clean = truth()
+    first, second = np.random.default_rng(0).poisson(clean, (2, *clean.shape)).astype(np.float32)
+    wrong = NoiseModel(1.3)  # told to methods, which do not listen; figures do not depend on it
+    found = {each.name: each.mse for each in score_pair(first, second, wrong, METHODS).scores}
+    mean = {
+        name: (value + true_errors(second, clean)[name]) / 2
+        for name, value in true_errors(first, clean).items()
+    }
+    for name in ("narrow", "soft"):
+        assert found[name] == pytest.approx(mean[name], rel=0.1)
+    assert found[INPUT] == pytest.approx(clean.mean(), rel=0.02)
+
+
+def test_exposures_of_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="alike"):
+        score_pair(np.ones((8, 8)), np.ones((8, 9)), COUNTS, {})
+
+
+def test_without_noise_there_is_nothing_to_measure_by():
+    with pytest.raises(NoiseModelError, match="no noise"):
+        score(np.ones((64, 64)), NoiseModel(0.0, basis="flat"), {})
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (20, 700), (2, 16, 16)])
+def test_any_size_is_scored(shape):
+    pixels = np.random.default_rng(0).poisson(9, shape).astype(np.float32)
+    found = score(pixels, COUNTS, {"same": lambda electrons, noise: electrons})
+    assert found.pixels == pixels.size
+    assert all(np.isfinite(each.mse) and np.isfinite(each.mse_std) for each in found.scores)
+
+
+@pytest.mark.parametrize("shape", [(2048, 3000), (9, 600, 800)])
+def test_of_large_images_a_megapixel_is_looked_at(shape):
+    windows = list(scored_windows(np.broadcast_to(np.uint8(1), shape)))
+    assert sum(window.size for window in windows) == 1 << 20
