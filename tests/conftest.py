@@ -24,14 +24,15 @@ def _one_thread() -> Iterator[None]:
 def tiny_weights(tmp_path: Path) -> Callable[..., Path]:
     """Writes weights of a tiny U-Net that changes images: random, with no zeros at its end."""
 
-    def write(name: str = "tiny", *, dtype: torch.dtype = torch.float32) -> Path:
-        network = build("unet", TINY)
+    def write(name: str = "tiny", *, dtype: torch.dtype = torch.float32, spread: int = 0) -> Path:
+        options = TINY | ({"spread": spread} if spread else {})
+        network = build("unet", options)
         rng = torch.Generator().manual_seed(0)
         for weight in network.parameters():
-            fan_in = weight[0].numel()
-            torch.nn.init.normal_(weight, std=fan_in**-0.5, generator=rng)
+            std = weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.1
+            torch.nn.init.normal_(weight, std=std, generator=rng)
         path = tmp_path / f"{name}.safetensors"
-        save_weights(path, network.state_dict(), Record(name, "unet", TINY), dtype=dtype)
+        save_weights(path, network.state_dict(), Record(name, "unet", options), dtype=dtype)
         return path
 
     return write

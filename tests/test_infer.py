@@ -391,3 +391,53 @@ def test_a_network_that_takes_it_is_told_of_correlated_noise(tmp_path):
         for pair in ((0.0, 0.0), (0.5, 0.0))
     )
     assert np.abs(white - blurred).max() > 0.01
+
+
+# ---- uncertainty
+
+
+@pytest.fixture
+def doubting(tiny_weights):
+    """As `tiny`, of weights that tell their errors."""
+    path = str(tiny_weights("doubting", spread=3))
+    return lambda **options: Denoiser(path, **{"device": "cpu", "precision": "float32"} | options)
+
+
+def test_tiled_deviations_equal_untiled_ones_and_leave_the_result_alone(doubting):
+    image, noise = micrograph((200, 333)), NoiseModel(7.3, offset=-50.0, readout_std=20.0)
+    whole = doubting(tile=1024)(image, noise=noise, uncertainty=True)
+    tiled = doubting(tile=64)(image, noise=noise, uncertainty=True)
+    plain = doubting(tile=1024)(image, noise=noise)
+    assert np.array_equal(plain.micrograph.pixels, whole.micrograph.pixels)
+    assert plain.uncertainty is None
+    pairs = tiled.uncertainty.pixels, whole.uncertainty.pixels
+    np.testing.assert_allclose(*pairs, rtol=1e-4)
+    assert (pairs[0] > 0).all()
+
+
+def test_deviations_are_in_pixel_units_and_keep_the_calibration(doubting):
+    counts = micrograph((64, 64))
+    axes = (Axis("y", 0.5, "nm"), Axis("x", 0.5, "nm"))
+    scaled = Micrograph(counts.pixels * np.float32(8) + 100, axes)
+    one = doubting()(counts, noise=COUNTS, uncertainty=True).uncertainty
+    other = doubting()(scaled, noise=NoiseModel(8.0, 100.0), uncertainty=True).uncertainty
+    np.testing.assert_allclose(other.pixels, 8 * one.pixels, rtol=1e-4)
+    assert other.axes == axes
+    assert "standard deviation" in other.history[-1]
+
+
+def test_a_stack_has_deviations_for_each_frame(doubting):
+    image = micrograph((3, 64, 48))
+    found = doubting()(image, noise=COUNTS, uncertainty=True).uncertainty
+    assert found.shape == image.shape
+    assert (found.pixels > 0).all()
+
+
+def test_without_noise_nothing_is_uncertain(doubting):
+    found = doubting()(micrograph((64, 64)), noise=NoiseModel(0.0), uncertainty=True)
+    assert not found.uncertainty.pixels.any()
+
+
+def test_weights_that_tell_no_errors_are_refused_before_the_work(tiny):
+    with pytest.raises(ConfigError, match="do not tell"):
+        tiny()(micrograph((64, 64)), uncertainty=True)

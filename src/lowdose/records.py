@@ -42,6 +42,8 @@ class Record:
         Repositories, commits and licences of the micrographs it was trained on.
     quality : mapping
         Figures measured with these weights, and the command that measures them.
+    calibration : mapping
+        Of stated uncertainties: the ``factor`` that makes intervals hold, and what it is from.
     limits : sequence of str
         What it should not be used for, in sentences.
     """
@@ -54,6 +56,7 @@ class Record:
     training: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Mapping[str, Any], ...] = ()
     quality: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
 
     @property
@@ -100,7 +103,7 @@ def load_record(name: str) -> Record:
     try:
         table = json.loads(path.read_text("utf-8"))
         lists = {name: tuple(table.get(name) or ()) for name in ("sources", "limits")}
-        tables = {name: table.get(name) or {} for name in ("training", "quality")}
+        tables = {name: table.get(name) or {} for name in ("training", "quality", "calibration")}
         record = Record(**{**table, **lists, **tables})
     except (OSError, ValueError, TypeError, AttributeError) as err:
         raise WeightsError(f"{path}: is no record of weights ({err}).") from err

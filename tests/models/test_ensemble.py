@@ -43,3 +43,14 @@ def test_it_is_tiled_like_the_network():
     network = UNet((4, 8), (1, 1))
     ensemble = SelfEnsemble(network)
     assert (ensemble.stride, ensemble.halo, ensemble.window) == (4, network.halo, None)
+
+
+def test_errors_are_averaged_as_the_noise_is():
+    torch.manual_seed(0)
+    network = UNet((4, 8), (1, 1), spread=3)
+    nn.init.normal_(network.tail.weight)
+    ensemble, image, level = SelfEnsemble(network), torch.randn(1, 1, 16, 24), torch.ones(1)
+    noise, deviation = ensemble.with_deviation(image, level)
+    torch.testing.assert_close(noise, ensemble(image, level))
+    turned = ensemble.with_deviation(image.rot90(1, (-2, -1)), level)[1].rot90(-1, (-2, -1))
+    torch.testing.assert_close(deviation, turned)

@@ -163,3 +163,42 @@ def test_a_network_not_built_for_it_ignores_the_correlation():
     network = random_weights(UNet(*SMALL))
     image, level = torch.randn(1, 1, 16, 16), torch.tensor([0.5])
     assert torch.equal(network(image, level, torch.ones(1, 2)), network(image, level))
+
+
+def spreading(**options):
+    """A network that tells its errors, with weights that do something."""
+    return random_weights(UNet(*SMALL, spread=3, **options))
+
+
+def test_telling_errors_leaves_the_prediction_as_it_is():
+    network = spreading()
+    image, level = torch.rand(2, 1, 24, 16) - 0.5, torch.tensor([0.1, 0.02])
+    noise, deviation = network.with_deviation(image, level)
+    assert torch.equal(noise, network(image, level))
+    assert deviation.shape == noise.shape
+    assert (deviation > 0).all()
+
+
+def test_what_is_learnt_of_errors_changes_nothing_of_the_prediction():
+    network = spreading()
+    _, deviation = network.with_deviation(torch.rand(1, 1, 16, 16), torch.tensor([0.1]))
+    deviation.sum().backward()
+    trained = {name for name, weight in network.named_parameters() if weight.grad is not None}
+    assert trained == {name for name, _ in network.named_parameters() if name.startswith("spread.")}
+
+
+def test_stated_errors_see_no_further_than_the_reach():
+    network = positive_weights(UNet(*SMALL, spread=3))
+    assert network.reach == 28  # 23 without, and 4 more, rounded up to the stride
+    middle = network.reach + network.stride
+    image = torch.rand(1, 1, 2 * middle, 2 * middle, requires_grad=True)
+    seen = network._features(image, torch.ones(1), None)
+    noise = network._noise(seen, torch.ones(1))
+    network.spread(seen, noise, torch.ones(1, 1, 1, 1))[0, 0, middle, middle].backward()
+    rows, columns = torch.nonzero(image.grad[0, 0], as_tuple=True)
+    assert max((rows - middle).abs().max(), (columns - middle).abs().max()) <= network.reach
+
+
+def test_a_network_without_that_layer_tells_no_errors():
+    with pytest.raises(ValueError, match="without"):
+        UNet(*SMALL).with_deviation(torch.rand(1, 1, 16, 16), torch.ones(1))

@@ -438,3 +438,32 @@ def test_two_processes_equal_one_to_rounding(tiny_run, tmp_path):
     for key in one:
         torch.testing.assert_close(one[key], two[key], rtol=1e-3, atol=1e-5)
     assert list(losses(tmp_path / "two")) == [2, 4, 6]
+
+
+def test_a_spread_is_learnt_and_all_else_is_kept(tiny_run, tiny_weights, tmp_path):
+    start = tiny_weights()
+    options = dict(build_options(tiny_run), spread=4)
+    network = {"options": options, "start": str(start), "trains": "spread"}
+    steps = {"steps": 60, "learning_rate": 0.02}
+    train(tiny_run(network=network, optimiser=steps), tmp_path / "run")
+    before, after = load_file(start), load_file(tmp_path / "run" / "weights.safetensors")
+    for name, value in before.items():
+        assert torch.equal(value.half(), after[name]), name
+    assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"spread"}
+    seen = list(losses(tmp_path / "run").values())
+    assert sum(seen[-5:]) < sum(seen[:5])
+
+
+def build_options(tiny_run):
+    return tiny_run().network.options
+
+
+def test_a_spread_that_is_not_there_cannot_be_trained(tiny_run):
+    with pytest.raises(ConfigError, match="spread"):
+        tiny_run(network={"trains": "spread"})
+
+
+def test_a_spread_is_trained_by_one_process(tiny_run, tmp_path):
+    network = {"options": dict(build_options(tiny_run), spread=4), "trains": "spread"}
+    with pytest.raises(ConfigError, match="2 processes"):
+        Trainer(tiny_run(network=network), tmp_path / "run", Process(0, 2, torch.device("cpu")))

@@ -41,6 +41,7 @@ from lowdose.records import AUTO, CHOICES
 if TYPE_CHECKING:  # importing torch takes seconds; bad files are refused before
     from lowdose.infer import Denoised, Denoiser
     from lowdose.trust.score import Scores
+    from lowdose.trust.uncertainty import Calibration
 
 # What may go wrong with one file while others can still be denoised.
 _OF_ONE_FILE = (InputError, MissingExtraError, NoiseModelError, OutputError)
@@ -153,13 +154,13 @@ class Batch:
 
         with _short_of_memory(job.source):
             denoiser, noise, scores = _chosen(micrograph, noise, candidates)
-            denoised = denoiser(
-                micrograph, noise=noise, uncertainty=self.options.uncertainty, progress=tell
-            )
+            denoised, calibration = self._denoised(denoiser, micrograph, noise, tell)
         record = provenance(self.options, denoised.noise, denoiser)
         record["input"] = _source_facts(job.source, micrograph)
         if scores:
             record["scores"] = [asdict(each) for each in scores.scores]
+        if calibration:
+            record["uncertainty"] = asdict(calibration)
         results = self._results(denoised, micrograph, target)
         # A result takes its name first, its record right after; one killed between them is older
         # than the result, and not believed. What all depends on comes last.
@@ -172,6 +173,19 @@ class Batch:
         self._written |= results.keys()
         shape, name = denoised.micrograph.shape, denoiser.record.name
         return Outcome(job.source, target, None, denoised.noise, shape, seconds, name)
+
+    def _denoised(
+        self,
+        denoiser: Denoiser,
+        micrograph: Micrograph,
+        noise: NoiseModel | None,
+        progress: Callable[[int, int], None],
+    ) -> tuple[Denoised, Calibration | None]:
+        if not self.options.uncertainty:
+            return denoiser(micrograph, noise=noise, progress=progress), None
+        from lowdose.trust.uncertainty import denoise_with_uncertainty
+
+        return denoise_with_uncertainty(denoiser, micrograph, noise=noise, progress=progress)
 
     def _results(
         self, denoised: Denoised, source: Micrograph, target: Path

@@ -160,12 +160,12 @@ def score(
             f"there is no noise to measure an error by ({noise.basis}); pass --gain if you know it"
         )
     rng = torch.Generator().manual_seed(seed)
-    terms: dict[str, list[_Terms]] = {name: [] for name in (INPUT, *methods)}
+    terms: dict[str, list[Terms]] = {name: [] for name in (INPUT, *methods)}
     results: dict[str, list[NDArray[np.float64]]] = {name: [] for name in terms}
     windows, calls = list(scored_windows(pixels)), 0
     for window in windows:
-        deal = _Deal(noise.to_electrons(window), noise, held_out, rng)
-        terms[INPUT].append(_Terms(np.zeros_like(deal.variance), deal.variance, deal.variance))
+        deal = Deal(noise.to_electrons(window), noise, held_out, rng)
+        terms[INPUT].append(Terms(np.zeros_like(deal.variance), deal.variance, deal.variance))
         results[INPUT].append(deal.recorded.astype(np.float64))
         for name, method in methods.items():
             full = np.asarray(method(deal.recorded, deal.full_noise), np.float64)
@@ -173,7 +173,7 @@ def score(
             terms[name].append(deal.terms(full, less))
             results[name].append(full)
             progress(calls := calls + 1, len(windows) * len(methods))
-    scores = _ranked(terms, noise)
+    scores = ranked(terms, noise)
     seen = np.concatenate([each.ravel() for each in results[scores[0].name]])
     low, high = np.quantile(seen, [0.005, 0.995])
     return Scores(scores, float(high - low) * noise.gain, seen.size)
@@ -214,7 +214,7 @@ def score_pair(
     pair = [noise.to_electrons(each) for each in (first, second)]
     variance = (pair[0].astype(np.float64) - pair[1]) ** 2 / 2
     nothing = np.zeros_like(variance)
-    terms, peak, calls = {INPUT: [_Terms(nothing, variance, variance)]}, 0.0, 0
+    terms, peak, calls = {INPUT: [Terms(nothing, variance, variance)]}, 0.0, 0
     for name, method in methods.items():
         errors = []
         for own, other in (pair, pair[::-1]):
@@ -222,8 +222,8 @@ def score_pair(
             errors.append((result - other) ** 2 - variance)
             progress(calls := calls + 1, 2 * len(methods))
             peak = peak or float(np.subtract(*np.quantile(result, [0.995, 0.005])))
-        terms[name] = [_Terms((errors[0] + errors[1]) / 2, nothing, variance)]
-    return Scores(_ranked(terms, replace(noise, gain_std=0.0)), peak * noise.gain, first.size)
+        terms[name] = [Terms((errors[0] + errors[1]) / 2, nothing, variance)]
+    return Scores(ranked(terms, replace(noise, gain_std=0.0)), peak * noise.gain, first.size)
 
 
 def networks(denoisers: Iterable[Denoiser]) -> dict[str, Estimator]:
@@ -255,8 +255,20 @@ def scored_windows(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield frame[top : top + _WINDOW, left : left + _WINDOW]
 
 
-class _Deal:
-    """Electrons of one window, dealt into a part to denoise and a rest to test on."""
+class Deal:
+    """Electrons of one window, dealt into a part to denoise and a rest to test on.
+
+    Parameters
+    ----------
+    recorded : ndarray, shape (H, W)
+        Electrons y.
+    noise : NoiseModel
+        Of the image that they are from, in pixel units.
+    held_out : float
+        Share of the dose that is not denoised.
+    rng : torch.Generator
+        Deals.
+    """
 
     def __init__(
         self,
@@ -277,9 +289,9 @@ class _Deal:
         self.variance = exact + readout**2
         self._contrast = exact - (exact - self.part) / held_out
 
-    def terms(self, full: NDArray[np.float64], less: NDArray[np.float64]) -> _Terms:
+    def terms(self, full: NDArray[np.float64], less: NDArray[np.float64]) -> Terms:
         """What the error of an estimate from the part is made of."""
-        return _Terms(
+        return Terms(
             residual=(less - self.recorded) ** 2 - self.variance,
             dealt=2 * (less - full) * self._contrast,
             variance=self.variance,
@@ -287,7 +299,7 @@ class _Deal:
 
 
 @dataclass(frozen=True)
-class _Terms:
+class Terms:
     """Pixels whose mean is a mean squared error: of one method, in one window.
 
     Parameters
@@ -303,6 +315,10 @@ class _Terms:
     residual: NDArray[np.float64]
     dealt: NDArray[np.float64]
     variance: NDArray[np.float64]
+
+    def inside(self, window: tuple[slice, ...]) -> Terms:
+        """Of a part of the window."""
+        return Terms(self.residual[window], self.dealt[window], self.variance[window])
 
     @property
     def pixels(self) -> NDArray[np.float64]:
@@ -321,10 +337,12 @@ class _Terms:
         return float(scatter.sum())
 
 
-def _ranked(terms: Mapping[str, Sequence[_Terms]], noise: NoiseModel) -> tuple[Score, ...]:
+def ranked(terms: Mapping[str, Sequence[Terms]], noise: NoiseModel) -> tuple[Score, ...]:
     """Means of the terms and their standard errors, the smallest first, in pixel units."""
     unit = noise.gain**2
-    count = sum(each.variance.size for each in terms[INPUT])
+    any_method = next(iter(terms.values()))
+    count = sum(each.variance.size for each in any_method)
+    variance = sum(float(each.variance.sum()) for each in any_method) / count
     means = {
         name: sum(float(each.pixels.sum()) for each in parts) / count
         for name, parts in terms.items()
@@ -332,7 +350,7 @@ def _ranked(terms: Mapping[str, Sequence[_Terms]], noise: NoiseModel) -> tuple[S
     order = sorted(means, key=lambda name: means[name])
     # An error of the gain is one of the variance, the same for all; and of correlated noise there
     # is less to average over.
-    doubt = noise.gain_std / noise.gain * means[INPUT]
+    doubt = noise.gain_std / noise.gain * variance
     alike = math.prod((1 + rho**2) / (1 - rho**2) for rho in noise.correlation)
     scores = []
     for name in order:

@@ -1,0 +1,96 @@
+"""Hold what `lowdose` says of its own errors against the truth, on clean micrographs.
+
+python tools/trust.py ../shared/micrographs/test --dose 5 --dose 50 --dose 500 --json FILE.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from lowdose.bench.methods import parse_method, told
+from lowdose.data.truths import draw_truths, load_truths
+from lowdose.physics.dose import NoiseModel
+from lowdose.physics.noise import expose
+from lowdose.trust.score import INPUT, score
+
+COUNTS = NoiseModel(1.0)
+NETWORKS = "everyday", "fast"
+METHODS = (*NETWORKS, "gaussian", "wiener", "wavelet:anscombe", "chambolle")
+
+
+def exposures(truths: list[Any], dose: float) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
+    """Name, expected and recorded electrons of each truth at a mean dose."""
+    for number, truth in enumerate(truths):
+        clean = torch.from_numpy(truth.pixels.astype(np.float32))
+        rng = torch.Generator().manual_seed(number)
+        recorded = expose(clean, dose, rng=rng).numpy()
+        yield truth.name, (clean * (dose / clean.mean())).numpy(), recorded
+
+
+def scores_of(truths: list[Any], dose: float) -> dict[str, float]:
+    """How the estimated errors of all methods compare with the true ones."""
+    methods = {name: told(parse_method(name)) for name in METHODS}
+    rows = []
+    for _, clean, recorded in exposures(truths, dose):
+        found = {each.name: each for each in score(recorded, COUNTS, methods).scores}
+        results = {name: run(recorded, COUNTS) for name, run in methods.items()} | {INPUT: recorded}
+        true = {name: float(np.mean((result - clean) ** 2)) for name, result in results.items()}
+        rows.append((found, true))
+    names = (*METHODS, INPUT)
+    ratios = {name: [f[name].mse / t[name] for f, t in rows] for name in names}
+    choices = (*NETWORKS, INPUT)
+    chosen = [t[min(choices, key=lambda n: f[n].mse)] for f, t in rows]
+    oracle = [min(t[name] for name in choices) for _, t in rows]
+    inside = [f[n].interval[0] <= t[n] <= f[n].interval[1] for f, t in rows for n in names]
+    ranks = [spearmanr([f[n].mse for n in names], [t[n] for n in names]).statistic for f, t in rows]
+    figures = {f"ratio {name}": float(np.mean(values)) for name, values in ratios.items()}
+    figures |= {
+        f"sum ratio {name}": sum(f[name].mse for f, _ in rows) / sum(t[name] for _, t in rows)
+        for name in NETWORKS
+    }
+    return figures | {
+        "scatter everyday": float(np.std(ratios["everyday"])),
+        "inside the 90 % interval": float(np.mean(inside)),
+        "rank correlation": float(np.mean(ranks)),
+        "auto over oracle, sums": sum(chosen) / sum(oracle),
+        "auto over oracle, mean": float(np.mean(np.divide(chosen, oracle))),
+        "auto over oracle, worst": float(np.max(np.divide(chosen, oracle))),
+        "auto over everyday, mean": float(
+            np.mean(np.divide(chosen, [t["everyday"] for _, t in rows]))
+        ),
+    }
+
+
+def main() -> None:
+    """Print, and perhaps write, figures for each dose."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("truths", type=Path, nargs="?", help="folder; without one, simulated ones")
+    parser.add_argument("--dose", type=float, action="append", help="mean electrons a pixel")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th truth")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if arguments.truths:
+        truths = load_truths([arguments.truths])[:: arguments.every]
+    else:
+        truths = draw_truths(2, seed=12345, side=512)
+    table = {}
+    for dose in arguments.dose or (5.0, 25.0, 100.0, 500.0, 2500.0):
+        table[f"{dose:g}"] = figures = scores_of(truths, dose)
+        for name, value in figures.items():
+            print(f"{dose:g} electrons  {name:<28} {value:.4f}", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
