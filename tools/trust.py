@@ -1,6 +1,8 @@
 """Hold what `lowdose` says of its own errors against the truth, on clean micrographs.
 
-python tools/trust.py ../shared/micrographs/test --dose 5 --dose 50 --dose 500 --json FILE.json
+python tools/trust.py scores ../shared/micrographs/test
+python tools/trust.py coverage ../shared/micrographs/test
+python tools/trust.py calibrate ../shared/micrographs/val     writes the factor of shipped weights
 """
 
 from __future__ import annotations
@@ -19,12 +21,17 @@ from scipy.stats import spearmanr
 
 from lowdose.bench.methods import parse_method, told
 from lowdose.data.truths import draw_truths, load_truths
+from lowdose.infer import Denoiser
+from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.noise import expose
-from lowdose.trust.score import INPUT, score
+from lowdose.records import shipped
+from lowdose.trust.score import INPUT, NINE_TENTHS, score
+from lowdose.trust.uncertainty import denoise_with_uncertainty
 
 COUNTS = NoiseModel(1.0)
 NETWORKS = "everyday", "fast"
+DOSES = 5.0, 25.0, 100.0, 500.0, 2500.0
 METHODS = (*NETWORKS, "gaussian", "wiener", "wavelet:anscombe", "chambolle")
 
 
@@ -71,23 +78,80 @@ def scores_of(truths: list[Any], dose: float) -> dict[str, float]:
     }
 
 
+def doubts(truths: list[Any], dose: float, weights: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Error of each pixel in stated deviations, without and with what the image says; by name."""
+    denoiser = Denoiser(weights)
+    for name, clean, recorded in exposures(truths, dose):
+        found, calibration = denoise_with_uncertainty(denoiser, Micrograph(recorded), noise=COUNTS)
+        assert found.uncertainty is not None
+        with_image = np.abs(found.micrograph.pixels - clean) / found.uncertainty.pixels
+        yield name, np.stack([with_image * calibration.from_image, with_image])
+
+
+def coverage_of(truths: list[Any], dose: float, weights: str) -> dict[str, float]:
+    """How many pixels lie within 1.645 stated deviations of the truth."""
+    inside = [(each <= NINE_TENTHS).mean(axis=(1, 2)) for _, each in doubts(truths, dose, weights)]
+    without, held = np.array(inside).T
+    return {
+        f"{weights}: inside, mean": float(held.mean()),
+        f"{weights}: inside, worst image": float(held.min()),
+        f"{weights}: images below 80 %": float((held < 0.8).mean()),
+        f"{weights}: inside, mean, stated alone": float(without.mean()),
+        f"{weights}: inside, worst image, stated alone": float(without.min()),
+    }
+
+
+def calibrate(truths: list[Any], doses: list[float], weights: str) -> dict[str, Any]:
+    """Find the factor that makes nine pixels in ten lie inside, images and doses counting alike."""
+    path = shipped()[weights].with_suffix(".json")
+    record = json.loads(path.read_text("utf-8"))
+    old = record.get("calibration", {}).get("factor", 1.0)
+    found = [
+        old * np.quantile(held[::7, ::7] / NINE_TENTHS, np.linspace(0, 1, 1001))
+        for dose in doses
+        for _, (_, held) in doubts(truths, dose, weights)
+    ]
+    record["calibration"] = {
+        "factor": round(float(np.quantile(np.concatenate(found), 0.9)), 4),
+        "interval": 0.9,
+        "doses": doses,
+        "images": len(truths),
+        "command": "python tools/trust.py calibrate VAL",
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    return {f"{weights}: factor": record["calibration"]["factor"]}
+
+
 def main() -> None:
     """Print, and perhaps write, figures for each dose."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("scores", "coverage", "calibrate"))
     parser.add_argument("truths", type=Path, nargs="?", help="folder; without one, simulated ones")
     parser.add_argument("--dose", type=float, action="append", help="mean electrons a pixel")
     parser.add_argument("--every", type=int, default=1, help="take every n-th truth")
+    parser.add_argument("--model", action="append", help="weights; those that ship by default")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.truths:
         truths = load_truths([arguments.truths])[:: arguments.every]
     else:
         truths = draw_truths(2, seed=12345, side=512)
-    table = {}
-    for dose in arguments.dose or (5.0, 25.0, 100.0, 500.0, 2500.0):
-        table[f"{dose:g}"] = figures = scores_of(truths, dose)
+    doses, models = arguments.dose or list(DOSES), arguments.model or NETWORKS
+    if arguments.what == "calibrate":
+        for name in models:
+            print(calibrate(truths, doses, name))
+        return
+    table: dict[str, dict[str, float]] = {}
+    for dose in doses:
+        figures = table.setdefault(f"{dose:g}", {})
+        if arguments.what == "scores":
+            figures |= scores_of(truths, dose)
+        for name in models if arguments.what == "coverage" else ():
+            figures |= coverage_of(truths, dose, name)
         for name, value in figures.items():
-            print(f"{dose:g} electrons  {name:<28} {value:.4f}", flush=True)
+            print(f"{dose:g} electrons  {name:<45} {value:.4f}", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
