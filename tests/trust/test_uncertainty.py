@@ -9,7 +9,9 @@ import torch
 from lowdose.infer import Denoiser
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
-from lowdose.trust.uncertainty import denoise_with_uncertainty
+from lowdose.trust.uncertainty import Calibration, denoise_with_uncertainty, familiarity
+
+COUNTS = NoiseModel(1.0)
 
 
 def image(shape=(512, 512), mean=60.0):
@@ -82,3 +84,20 @@ def test_nothing_is_uncertain_without_noise(denoiser):
     )
     assert not found.uncertainty.pixels.any()
     assert calibration.score is None
+
+
+def test_an_image_of_a_kind_never_seen_is_told(denoiser):
+    _, counts = image()
+    modest, known = (
+        denoise_with_uncertainty(exaggerating(denoiser, factor), Micrograph(counts), noise=COUNTS)[
+            1
+        ]
+        for factor in (0.5, 2.0)
+    )
+    assert familiarity(modest).level == "warning"
+    assert "unlike" in familiarity(modest).meaning
+    assert familiarity(known).level == "fine"
+
+
+def test_without_noise_nobody_can_tell():
+    assert familiarity(Calibration(1.0)).level == "note"

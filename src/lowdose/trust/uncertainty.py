@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
+from lowdose.trust.finding import Finding
 from lowdose.trust.score import HELD_OUT, Deal, Progress, Score, ranked, scored_windows
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ _MARGIN = 16
 _USUALLY_OFF = 0.25
 # Squared errors fall with about this power of the dose, and a little less of it is looked at.
 _ERROR_BY_DOSE = 0.65
+# A network that errs this many times as much as it states, beyond doubt, sees what it does not
+# know: on the crops of docs/trust.md, none of which it was trained on, one in a hundred does.
+_SURPRISE = 1.45
+# Standard errors that are beyond doubt.
+_SURE = 3.0
 
 
 @dataclass(frozen=True)
@@ -158,4 +164,40 @@ def _inside(shape: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(
         slice(_MARGIN, length - _MARGIN) if length > 4 * _MARGIN else slice(None)
         for length in shape
+    )
+
+
+def familiarity(calibration: Calibration) -> Finding:
+    """Whether a network errs as much as it expects to: if far more, it does not know such images.
+
+    A network that was trained to state its errors is right about them on what is like its
+    training, and wrong on what is not; the error itself needs no truth to be measured.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        Of the image.
+    """
+    name, ratio = "familiar specimen", calibration.from_image
+    if calibration.score is None:
+        return Finding(name, "note", 1.0, _SURPRISE, "There was nothing to judge this by.")
+    doubt = calibration.score.mse_std / max(calibration.score.mse, calibration.score.mse_std) / 2
+    if ratio > _SURPRISE and math.log(ratio) > _SURE * doubt:
+        return Finding(
+            name,
+            "warning",
+            ratio,
+            _SURPRISE,
+            f"The network errs {ratio:.1f} times as much as it expects to: this image is unlike "
+            "the micrographs that it learned from. The stated uncertainty allows for it.",
+            "Compare details with the noisy image before you rely on them, or try another model "
+            "(lowdose score).",
+        )
+    return Finding(
+        name,
+        "fine",
+        ratio,
+        _SURPRISE,
+        f"The network errs {ratio:.2g} times as much as it expects to, as it does on micrographs "
+        "like those that it learned from.",
     )
