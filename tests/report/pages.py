@@ -1,6 +1,9 @@
-"""A report page as the package would fill it, from a simulated micrograph."""
+"""A report page as the package would fill it, from a simulated micrograph; and hostile texts."""
+
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lowdose.data.simulate import simulate_truth
 from lowdose.report.chart import Curve, Line
@@ -9,6 +12,8 @@ from lowdose.report.page_pictures import Overlay
 from lowdose.report.page_tables import Score
 from lowdose.report.page_viewer import Mark
 from lowdose.trust.finding import Finding
+
+HOSTILE = "</title></style><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&lt;${x}$title"
 
 FINDINGS = (
     Finding(
@@ -63,6 +68,18 @@ PROVENANCE = {
 }
 
 
+def hostile_curve() -> Curve:
+    lines = (Line(HOSTILE, [0, 1], [0, 1]),)
+    return Curve(HOSTILE, HOSTILE, HOSTILE, lines, notes=(HOSTILE,))
+
+
+@cache
+def _specimen() -> NDArray[np.float32]:
+    """Drawn once: 512 x 512 pixels and its mirror images, so that it can be repeated."""
+    tile = simulate_truth("particles", (512, 512), rng=np.random.default_rng(4)).pixels
+    return 2 + 5 * np.block([[tile, tile[:, ::-1]], [tile[::-1], tile[::-1, ::-1]]])
+
+
 def example_curves() -> tuple[Curve, ...]:
     frequency = np.linspace(0, 0.5, 80)
     fourier = 1 / (1 + (frequency / 0.17) ** 4)
@@ -105,12 +122,9 @@ def example_curves() -> tuple[Curve, ...]:
 
 
 def example_page(side: int = 2048, **changed: object) -> Page:
-    """A page of a `side` x `side` image; a truth of 512 x 512 is repeated to be quick."""
+    """A page of a `side` x `side` image, with other content where `changed` says so."""
     rng = np.random.default_rng(4)
-    tile = simulate_truth("particles", (512, 512), rng=rng).pixels
-    times = -(-side // 512)
-    truth = 2 + 5 * np.block([[tile, tile[:, ::-1]], [tile[::-1], tile[::-1, ::-1]]])
-    truth = np.tile(truth, (-(-times // 2),) * 2)[:side, :side]
+    truth = np.tile(_specimen(), (-(-side // 1024),) * 2)[:side, :side]
     before = rng.poisson(truth).astype(np.uint16)
     smooth = (truth + np.roll(truth, 1, 0) + np.roll(truth, 1, 1)) / 3
     edges = np.abs(np.gradient(smooth)[0])

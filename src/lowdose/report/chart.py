@@ -21,10 +21,10 @@ _DASHES: dict[Style, str] = {
     "long": "14 4",
 }
 _COLOURS = 6  # page.css names as many, c0 to c5
-# In units of the drawing; text is 12.5 of them high, so a phone still shows 10 pixels.
-_WIDTH, _HEIGHT = 420, 272
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 10, 44
-_CHARACTER = 6.6  # mean width of a character of a tick's label
+# In units of the drawing; text is 13 or 14 of them high, so a phone still shows 11 pixels.
+_WIDTH, _HEIGHT = 420, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 10, 10, 48
+_CHARACTER = 7.4  # mean width of a character of a tick's label
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

@@ -29,13 +29,11 @@ function draw() {
   const height = view.height * state.scale;
   state.x = settle(state.x, width, stage.clientWidth);
   state.y = settle(state.y, height, stage.clientHeight);
-  const style = view.element.style;
-  style.left = `${state.x}px`;
-  style.top = `${state.y}px`;
-  style.width = `${width}px`;
-  style.height = `${height}px`;
-  style.setProperty("--cut", `${clamp(split * stage.clientWidth - state.x, 0, width)}px`);
-  style.setProperty("--pixel", 1 / state.scale);
+  const cut = clamp(split * stage.clientWidth - state.x, 0, width);
+  // As variables, not as positions, which would also move what is printed.
+  for (const [name, value] of Object.entries({ x: state.x, y: state.y, width, height, cut }))
+    view.element.style.setProperty(`--${name}`, `${value}px`);
+  view.element.style.setProperty("--pixel", 1 / state.scale);
   stage.style.setProperty("--split", `${100 * split}%`);
   stage.classList.toggle("close", state.scale * view.reduction > 1.5);
   stage.classList.toggle("zoomed", !isFit());
@@ -100,15 +98,13 @@ function showOverlay() {
       figure.classList.toggle("on", place + 1 === chosen));
   for (const text of all(".about[data-view]"))
     text.hidden = +text.dataset.view !== index || +text.dataset.overlay !== chosen;
-  if (chosen || one(".opacity")) one(".opacity").hidden = !chosen;
+  all(".opacity").forEach((label) => (label.hidden = !chosen));
 }
 
-// Show a marked place so that it fills a quarter of the stage.
+// Show a marked place in the whole image so that it fills a quarter of the stage.
 function showMark({ y, x, size }) {
-  const index = 0;
-  const radio = one("input[name=view]");
-  if (radio) radio.checked = true;
-  showView(index);
+  all("input[name=view]").forEach((radio, index) => (radio.checked = index === 0));
+  showView(0);
   state.scale = Math.min(stage.clientWidth, stage.clientHeight) / (4 * size);
   state.scale = clamp(state.scale, fitScale(), mostScale());
   state.x = stage.clientWidth / 2 - (+x + size / 2 - state.view.left) * state.scale;

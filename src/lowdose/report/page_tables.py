@@ -74,7 +74,8 @@ def scores_table(scores: Sequence[Score], note: str) -> str:
         f'<td class="number">{_none() if each.psnr is None else f"{each.psnr:.2f}"}</td></tr>'
         for each in scores
     )
-    head = ("Method", "MSE", "Interval", "Interval, drawn", "PSNR, dB")
+    drawn = "Drawn, log scale" if _is_log(values) else "Drawn"
+    head = ("Method", "MSE", "Interval", drawn, "PSNR, dB")
     about = f'<p class="about">{escape(note)}</p>' if note else ""
     return _table("scores", head, rows) + about if scores else ""
 
@@ -108,6 +109,11 @@ def _decimals(values: Sequence[float]) -> int:
     return min(max(2 - math.floor(math.log10(min(sizes))), 0), 7) if sizes else 0
 
 
+def _is_log(values: Sequence[float]) -> bool:
+    """Whether a logarithmic axis can show them; estimates of an error may be negative."""
+    return bool(values) and min(values) > 0
+
+
 def _interval(score: Score, digits: int) -> str:
     if score.interval is None:
         return _none()
@@ -116,11 +122,12 @@ def _interval(score: Score, digits: int) -> str:
 
 
 def _whisker(score: Score, values: Sequence[float]) -> str:
-    """The interval as a bar and the error as a dot, on an axis from the least to the most value."""
-    least, most = min(values), max(values)
+    """The interval as a bar and the error as a dot, on an axis that holds all `values`."""
+    place = math.log if _is_log(values) else float
+    least, most = place(min(values)), place(max(values))
     low, high = score.interval or (score.mse, score.mse)
     left, dot, right = (
-        4 + 132 * (value - least) / ((most - least) or 1) for value in (low, score.mse, high)
+        4 + 132 * (place(value) - least) / ((most - least) or 1) for value in (low, score.mse, high)
     )
     return (
         '<svg class="whisker" viewBox="0 0 140 14" aria-hidden="true">'
