@@ -357,7 +357,7 @@ def test_marks_can_be_hidden_and_looked_at(viewer):
             "(({left, right, top, bottom}) => [(left + right) / 2, (top + bottom) / 2])"
             f"(document.querySelector('{selector}').getBoundingClientRect())"
         )
-        for selector in (".view.on .marks rect:nth-of-type(2)", ".stage")
+        for selector in (".view.on .marks rect:nth-of-type(4)", ".stage")
     )
     assert box == pytest.approx(stage, abs=2)
 

@@ -5,12 +5,15 @@ Without a script, and in print, the figures stand side by side; page.css and pag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 from lowdose.report.chart import number
 from lowdose.report.page_pictures import Layer, Overlay, View
+
+_PRINTED = 320  # width of a printed view in points, about; sizes of pen and letters follow
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def view_figures(
         f'data-width="{width}" data-reduction="{view.reduction}" data-step="{step_nm or ""}" '
         f'data-caption="{caption}"><p class="caption">{caption}</p><div class="pair">'
         f'<figure class="layer before"><div class="picture">'
-        f'<img src="{view.before}" alt="The image as recorded"></div>'
+        f'<img src="{view.before}" alt="The image as recorded">{_ruler(view, step_nm)}</div>'
         "<figcaption>Before</figcaption></figure>"
         f'<figure class="layer after"><div class="picture">'
         f'<img src="{view.after}" alt="The image after denoising">{_marks(view, marks)}</div>'
@@ -81,19 +84,75 @@ def _caption(view: View, shape: tuple[int, ...]) -> str:
 def _marks(view: View, marks: Sequence[Mark]) -> str:
     """The marks that touch a view, numbered as in the list, in pixels of the image."""
     (top, left), (height, width) = view.corner, view.shape
-    unit = width / 500  # sizes of pen and numbers where no script adapts them to the zoom
-    drawn = "".join(
-        f'<rect x="{mark.x:g}" y="{mark.y:g}" width="{mark.size:g}" height="{mark.size:g}"/>'
-        f'<text x="{mark.x:g}" y="{mark.y:g}">{index}</text>'
-        for index, mark in enumerate(marks, 1)
-        if -mark.size < mark.y - top < height and -mark.size < mark.x - left < width
+    return _over(
+        view,
+        "marks",
+        "".join(
+            f'<rect class="halo"{_square(mark)}/><rect{_square(mark)}/>'
+            f'<text x="{mark.x:g}" y="{mark.y:g}">{index}</text>'
+            for index, mark in enumerate(marks, 1)
+            if -mark.size < mark.y - top < height and -mark.size < mark.x - left < width
+        ),
     )
+
+
+def _square(mark: Mark) -> str:
+    return f' x="{mark.x:g}" y="{mark.y:g}" width="{mark.size:g}" height="{mark.size:g}"'
+
+
+def _ruler(view: View, step_nm: float | None) -> str:
+    """A scale bar for print; on a screen the script draws one that follows the zoom."""
+    (top, left), (height, width) = view.corner, view.shape
+    unit, step = width / _PRINTED, step_nm or 1
+    length = round_length(step * width / 3)
+    x, y, long = left + 12 * unit, top + height - 12 * unit, length / step
+    return _over(
+        view,
+        "ruler",
+        f'<rect x="{left + 5 * unit:g}" y="{y - 24 * unit:g}" width="{long + 14 * unit:g}" '
+        f'height="{31 * unit:g}"/><path d="M{x:g} {y:g}h{long:g}"/>'
+        f'<text x="{x + long / 2:g}" y="{y - 8 * unit:g}">{length_words(length, step_nm)}</text>',
+    )
+
+
+def _over(view: View, kind: str, drawn: str) -> str:
+    """A drawing over the image, in its pixels, with pen and letters as they suit print."""
+    (top, left), (height, width) = view.corner, view.shape
+    unit = width / _PRINTED
     return (
-        f'<svg class="marks" viewBox="{left} {top} {width} {height}" preserveAspectRatio="none" '
-        f'stroke-width="{2 * unit:g}" font-size="{15 * unit:g}" aria-hidden="true">{drawn}</svg>'
+        f'<svg class="{kind}" viewBox="{left} {top} {width} {height}" preserveAspectRatio="none" '
+        f'stroke-width="{2 * unit:g}" font-size="{13 * unit:g}" aria-hidden="true">{drawn}</svg>'
         if drawn
         else ""
     )
+
+
+def round_length(most: float) -> float:
+    """Largest of 1, 2 and 5 times a power of ten that is not above `most`.
+
+    Examples
+    --------
+    >>> round_length(153.6), round_length(0.5), round_length(9.9)
+    (100.0, 0.5, 5.0)
+    """
+    decade = 10.0 ** math.floor(math.log10(most))
+    return max(factor * decade for factor in (1, 2, 5) if factor * decade <= most)
+
+
+def length_words(length: float, step_nm: float | None) -> str:
+    """A length in nanometres with the unit that suits it; in pixels where no step is known.
+
+    Examples
+    --------
+    >>> length_words(200, 0.3), length_words(5000, 10.0), length_words(200, None)
+    ('200 nm', '5 µm', '200 px')
+    """
+    if not step_nm:
+        return f"{length:g} px"
+    for unit, size in (("mm", 1e6), ("µm", 1e3)):
+        if length >= size:
+            return f"{length / size:g} {unit}"
+    return f"{length:g} nm"
 
 
 def mark_list(marks: Sequence[Mark]) -> str:
