@@ -370,6 +370,21 @@ def test_the_detail_is_another_view_at_its_own_scale(viewer):
     assert float(text.split()[0]) / width == pytest.approx(512 * 0.3 / viewer.image_width, rel=0.01)
 
 
+@pytest.mark.parametrize("shape", [(300, 1200), (1000, 1000), (1200, 300)])
+def test_an_image_of_any_shape_fits_into_the_window(browser, tmp_path, shape):
+    path = tmp_path / "a.html"
+    part = np.s_[: shape[0], : shape[1]]
+    whole = example_page(1200)
+    images = {name: getattr(whole, name)[part] for name in ("before", "after")}
+    write_page(path, example_page(1200, overlays=(), **images))
+    viewer = Viewer(browser, path).open(1366, 660)
+    width = viewer.image_width
+    assert width * shape[0] / shape[1] < 0.81 * 660
+    assert width > 0.6 * min(1200 * 0.66, 660 * 0.64 * shape[1] / shape[0])
+    height = viewer.ask("document.querySelector('.view.on .after img').clientHeight")
+    assert height / width == pytest.approx(shape[0] / shape[1], rel=0.02)
+
+
 @pytest.mark.parametrize(("width", "height"), [(1366, 768), (390, 844), (320, 568)])
 def test_nothing_is_wider_than_the_screen(browser, path, width, height):
     viewer = Viewer(browser, path).open(width, height, is_phone=width < 500)

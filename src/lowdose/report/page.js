@@ -83,7 +83,7 @@ function splitAt(split) {
 function showView(index) {
   state.view = views[index];
   views.forEach((view) => view.element.classList.toggle("on", view === state.view));
-  stage.style.setProperty("--ratio", state.view.width / state.view.height);
+  document.documentElement.style.setProperty("--ratio", state.view.width / state.view.height);
   one("#caption").textContent = state.view.element.dataset.caption;
   state.scale = 0;
   draw();
