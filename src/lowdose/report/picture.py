@@ -78,6 +78,32 @@ def save_picture(path: Path, picture: Image.Image) -> None:
         picture.save(part, "PNG", optimize=True)
 
 
+def contrast(reference: NDArray[Any]) -> tuple[float, float]:
+    """Pixel values of an image that are drawn black and white.
+
+    Examples
+    --------
+    >>> low, high = contrast(np.arange(1001))
+    >>> round(low), round(high)
+    (2, 998)
+    """
+    low, high = np.percentile(reference, (_DARK, _BRIGHT))
+    return float(low), float(high)
+
+
+def stretched(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """8-bit grey of pixels, black at `low` and below, white at `high` and above.
+
+    Examples
+    --------
+    >>> stretched(np.array([-1, 0, 5, 10, 99]), 0, 10)
+    array([  0,   0, 128, 255, 255], dtype=uint8)
+    """
+    scaled = (pixels.astype(np.float32) - low) / max(high - low, 1e-12)
+    grey: NDArray[np.uint8] = (255 * np.clip(scaled, 0, 1)).round().astype(np.uint8)
+    return grey
+
+
 def _draw_row(row: Row) -> Image.Image:
     height, width = row.panels[0].pixels.shape
     step, top = width + _MARGIN, _MARGIN if row.title is None else _TITLE
@@ -86,18 +112,12 @@ def _draw_row(row: Row) -> Image.Image:
     pen = ImageDraw.Draw(page)
     pen.text((_MARGIN, _TITLE / 2), row.title or "", _INK, _font(19), anchor="lm")
     reference = row.panels[-1].pixels if row.reference is None else row.reference
-    low, high = np.percentile(reference, (_DARK, _BRIGHT))
+    low, high = contrast(reference)
     for left, panel in zip(range(_MARGIN, size[0], step), row.panels, strict=False):
-        page.paste(Image.fromarray(_stretched(panel.pixels, low, high)), (left, top))
+        page.paste(Image.fromarray(stretched(panel.pixels, low, high)), (left, top))
         middle = (left + width / 2, top + height + _CAPTION / 2)
         pen.text(middle, panel.caption, _INK, _font(16), anchor="mm")
     return page
-
-
-def _stretched(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    scaled = (pixels.astype(np.float32) - low) / max(high - low, 1e-12)
-    grey: NDArray[np.uint8] = (255 * np.clip(scaled, 0, 1)).round().astype(np.uint8)
-    return grey
 
 
 def _font(size: int) -> Any:
