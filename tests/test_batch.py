@@ -1,5 +1,6 @@
 """Which files are meant, where results go, and what happens when a batch is repeated."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -364,3 +365,74 @@ def test_a_file_too_large_for_memory_fails_alone(error, tmp_path, options, monke
     (outcome,) = run([put(tmp_path / "a.mrc")], None, options)
     assert isinstance(outcome.error, InputError)
     assert "--tile" in str(outcome.error)
+
+
+# ---- uncertainty and choice
+
+
+@pytest.fixture
+def doubting(tiny_weights):
+    return Options(str(tiny_weights(spread=3)), uncertainty=True)
+
+
+def test_deviations_lie_beside_the_result_in_its_format_and_calibration(tmp_path, doubting):
+    source = put(tmp_path / "in" / "a.mrc")
+    (outcome,) = run([source], tmp_path / "out", doubting)
+    assert outcome.error is None
+    result, deviation = (lowdose.read(tmp_path / "out" / f"a{end}.mrc") for end in ("", "_std"))
+    assert deviation.pixels.shape == result.pixels.shape
+    assert deviation.pixels.dtype == np.float32
+    assert (deviation.pixels > 0).all()
+    assert deviation.pixel_size_nm == pytest.approx(result.pixel_size_nm)
+    record = json.loads((tmp_path / "out" / "a.mrc.json").read_text())
+    assert record["uncertainty"]["factor"] > 0
+
+
+def test_deviations_of_a_png_are_floats_in_a_tiff(tmp_path, doubting):
+    source = put(tmp_path / "in" / "a.png")
+    run([source], tmp_path / "out", doubting)
+    assert lowdose.read(tmp_path / "out" / "a_std.tif").pixels.dtype == np.float32
+
+
+def test_deviations_that_are_missing_are_made_and_never_denoised_themselves(tmp_path, doubting):
+    source = put(tmp_path / "in" / "a.mrc")
+    run([source], tmp_path / "in" / "out", doubting)
+    (again,) = run([source], tmp_path / "in" / "out", doubting)
+    assert again.is_skipped
+    (tmp_path / "in" / "out" / "a_std.mrc").unlink()
+    (missing,) = run([source], tmp_path / "in" / "out", doubting)
+    assert missing.error is None
+    assert not missing.is_skipped
+    assert [each.path.name for each in find_inputs([str(tmp_path / "in")])] == ["a.mrc"]
+
+
+def test_weights_without_uncertainty_end_a_batch_that_asks_for_it(tmp_path, options):
+    source = put(tmp_path / "in" / "a.mrc")
+    with pytest.raises(ConfigError, match="do not tell"):
+        run([source], tmp_path / "out", dataclasses.replace(options, uncertainty=True))
+
+
+def test_auto_takes_the_better_network_and_says_why(tmp_path):
+    y, x = np.mgrid[:128, :128]
+    clean = 20 * (1.5 + np.sin(y / 9) * np.cos(x / 7))
+    counts = np.random.default_rng(0).poisson(clean).astype(np.uint16)
+    lowdose.write(tmp_path / "a.mrc", Micrograph(counts, AXES))
+    (outcome,) = run([tmp_path / "a.mrc"], tmp_path / "out", Options("auto"))
+    record = json.loads((tmp_path / "out" / "a.mrc.json").read_text())
+    scores = [each["name"] for each in record["scores"]]
+    assert sorted(scores) == ["everyday", "fast", "input"]
+    assert outcome.model == record["model"]["name"] == scores[0]
+
+
+def test_auto_leaves_alone_what_no_network_makes_better(tmp_path):
+    # A checkerboard of single pixels and next to no noise: nothing but detail.
+    board = 50_000 + 20_000 * (np.indices((128, 128)).sum(axis=0) % 2)
+    counts = np.random.default_rng(0).poisson(board).astype(np.float32)
+    lowdose.write(tmp_path / "a.mrc", Micrograph(counts, AXES))
+    options = Options("auto", NoiseChoice(gain=1.0))
+    (outcome,) = run([tmp_path / "a.mrc"], tmp_path / "out", options)
+    result = lowdose.read(tmp_path / "out" / "a.mrc").pixels
+    record = json.loads((tmp_path / "out" / "a.mrc.json").read_text())
+    assert record["scores"][0]["name"] == "input"
+    assert outcome.noise.is_noise_free
+    np.testing.assert_array_equal(result, counts)

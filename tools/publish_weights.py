@@ -1,6 +1,7 @@
 """Turn the averaged weights of a training run into weights that ship, with their record.
 
 python tools/publish_weights.py runs/everyday everyday --manifest MANIFEST.csv --quality FILE.json
+python tools/publish_weights.py runs/everyday-spread everyday     adds how far they are off
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lowdose.checkpoint import load_record, save_weights
+from lowdose.records import Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("name", choices=CARDS)
-    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, help="of the micrographs it was trained on")
     parser.add_argument("--device", default="2 CPU cores", help="what it ran on, in words")
     parser.add_argument("--before", default="", help="what the run started from, in a sentence")
     parser.add_argument("--quality", type=Path, help="JSON of measured figures")
@@ -102,35 +104,60 @@ def main() -> None:
     run: Path = arguments.run
     card = CARDS[arguments.name]
     record = load_record(str(run / "weights.safetensors"))
+    training = _training(run, record) | {"device": arguments.device}
+    target = Path(__file__).parents[1] / "src/lowdose/weights" / f"{arguments.name}.safetensors"
+    weights = load_file(run / "weights.safetensors")
+    if training["config"]["network"].get("trains") == "spread":
+        record = _with_spread(target, record, training, weights)
+    else:
+        if arguments.manifest is None:
+            parser.error("--manifest is needed for weights of their own")
+        quality = json.loads(arguments.quality.read_text("utf-8")) if arguments.quality else {}
+        record = dataclasses.replace(
+            record,
+            name=arguments.name,
+            summary=card.summary,
+            training=training | {"before": arguments.before},
+            sources=tuple(sources(arguments.manifest)),
+            quality=quality,
+            limits=card.limits,
+        )
+    record = save_weights(target, weights, record)
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {record.label}")
+
+
+def _training(run: Path, record: Record) -> dict[str, Any]:
+    """What a run did, from its folder."""
     with safe_open(run / "state.safetensors", "pt") as file:
         config = json.loads(file.metadata()["config"])
     log = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
     pace = [entry["seconds_per_step"] for entry in log if "seconds_per_step" in entry]
-    validation = [entry for entry in log if any(key.startswith("mse_") for key in entry)][-1]
     # Where the crops lay on one machine is nobody else's business.
     config["data"] |= {"train": ["micrographs/train"], "validation": ["micrographs/val"]}
     config["network"].pop("start")
-    training = {
+    return {
         "steps": record.training["step"],
-        "before": arguments.before,
         "hours": round(sum(pace) / len(pace) * record.training["step"] / 3600, 2),
-        "device": arguments.device,
         "config": config,
-        "validation": validation,
+        "validation": [entry for entry in log if any(key.startswith("mse_") for key in entry)][-1],
     }
-    quality = json.loads(arguments.quality.read_text("utf-8")) if arguments.quality else {}
-    target = Path(__file__).parents[1] / "src/lowdose/weights" / f"{arguments.name}.safetensors"
-    record = dataclasses.replace(
-        record,
-        name=arguments.name,
-        summary=card.summary,
-        training=training,
-        sources=tuple(sources(arguments.manifest)),
-        quality=quality,
-        limits=card.limits,
+
+
+def _with_spread(
+    target: Path, record: Record, training: dict[str, Any], weights: dict[str, Any]
+) -> Record:
+    """Record of shipped weights to which a run added what tells their errors, and no more."""
+    old = load_file(target)
+    changed = [name for name, value in old.items() if not weights[name].equal(value)]
+    if any(not name.startswith("spread.") for name in changed):
+        raise SystemExit(f"{target}: the run started from other weights: {', '.join(changed)}")
+    was = load_record(str(target))
+    return dataclasses.replace(
+        was,
+        options=record.options,
+        training={**was.training, "spread": training},
+        calibration={},  # of the spread before; see tools/trust.py
     )
-    record = save_weights(target, load_file(run / "weights.safetensors"), record)
-    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {record.label}")
 
 
 if __name__ == "__main__":

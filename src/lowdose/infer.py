@@ -205,6 +205,11 @@ class Denoiser:
         spread = micrograph.with_pixels(errors, f"{note}, standard deviation of each pixel")
         return replace(denoised, uncertainty=spread)
 
+    @property
+    def tells_uncertainty(self) -> bool:
+        """Whether it can be asked for the uncertainty of its results."""
+        return self.backend == "torch" and bool(self.record.options.get("spread"))
+
     def check_uncertainty(self) -> None:
         """Refuse weights that cannot tell their uncertainty.
 

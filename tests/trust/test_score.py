@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from lowdose.errors import NoiseModelError
 from lowdose.physics.dose import NoiseModel
-from lowdose.trust.score import INPUT, score, score_pair, scored_windows
+from lowdose.trust.score import HELD_OUT, INPUT, score, score_pair, scored_windows
 
 COUNTS = NoiseModel(1.0)
 
@@ -70,7 +70,7 @@ def test_intervals_hold_nine_in_ten():
         true = true_errors(pixels, clean)
         for each in score(pixels, COUNTS, METHODS).scores:
             low, high = each.interval
-            expected = true.get(each.name, float(np.mean((pixels - clean) ** 2)))
+            expected = true.get(each.name, float(np.mean((pixels - clean) ** 2)) / (1 - HELD_OUT))
             hits.append(low <= expected <= high)
     assert np.mean(hits) > 0.8
 
@@ -85,7 +85,15 @@ def test_methods_come_in_the_order_of_their_true_errors():
 def test_the_input_has_the_variance_of_its_noise():
     pixels, clean = next(draws(COUNTS))
     own = next(each for each in score(pixels, COUNTS, {}).scores if each.name == INPUT)
-    assert own.mse == pytest.approx(clean.mean(), rel=0.01)
+    assert own.mse == pytest.approx(clean.mean() / (1 - HELD_OUT), rel=0.01)
+
+
+def test_a_method_that_changes_next_to_nothing_is_told_from_the_input():
+    for pixels, _ in draws(COUNTS, count=3):
+        slight = {"slight": lambda e, noise: 0.99 * e + 0.01 * ndimage.gaussian_filter(e, 0.5)}
+        found = score(pixels, COUNTS, slight)
+        assert found.best.name == "slight"
+        assert not found.rivals()
 
 
 def test_a_method_and_its_twin_cannot_be_told_apart_and_a_poor_one_can():

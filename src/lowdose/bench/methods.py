@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -272,13 +272,18 @@ def told(spec: Spec, *, device: str = "auto") -> trust.Estimator:
     return lambda electrons, _: run(electrons)
 
 
-def default_rivals() -> list[str]:
+def available(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of some methods whose libraries are installed."""
+    has_filters = all(map(find_spec, ("cv2", "scipy", "skimage", "pywt")))
+    return tuple(name for name in names if has_filters or not parse_method(name).is_classical)
+
+
+def default_rivals() -> tuple[str, ...]:
     """Methods that are compared where none are named: shipped weights, and filters if installed."""
     filters_ = (
         "gaussian", "median", "wiener", "bilateral", "chambolle", "wavelet:anscombe",
     )  # fmt: skip
-    has_filters = all(map(find_spec, ("cv2", "scipy", "skimage", "pywt")))
-    return [*shipped(), *(filters_ if has_filters else ())]
+    return available((*shipped(), *filters_))
 
 
 def has_bm3d() -> bool:

@@ -22,6 +22,7 @@ from lowdose.cli.exits import EXIT_CODES, reported
 from lowdose.cli.export import export
 from lowdose.cli.info import info
 from lowdose.cli.models import models
+from lowdose.cli.report import report
 from lowdose.cli.score import score
 from lowdose.cli.simulate import simulate
 from lowdose.cli.speed import bench_speed
@@ -49,7 +50,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 _COMMANDS = (
-    denoise, score, info, doctor, simulate, demo, evaluate, bench, models, train, export,
+    denoise, report, score, info, doctor, simulate, demo, evaluate, bench, models, train, export,
     convert_ede2018,
 )  # fmt: skip
 for _command in _COMMANDS:

@@ -1,6 +1,12 @@
 """Numbers that say how close an estimate is to a reference: pure numpy, no files, no torch."""
 
-from lowdose.metrics.fourier import RingCorrelation, frc, frc_resolution, radial_profile
+from lowdose.metrics.fourier import (
+    RingCorrelation,
+    frc,
+    frc_resolution,
+    radial_amplitude,
+    radial_profile,
+)
 from lowdose.metrics.pixelwise import mse, psnr
 from lowdose.metrics.position import PositionErrors, position_errors
 from lowdose.metrics.protocol import (
@@ -31,6 +37,7 @@ __all__ = [
     "paper_protocol",
     "position_errors",
     "psnr",
+    "radial_amplitude",
     "radial_profile",
     "residual_statistics",
     "ssim",

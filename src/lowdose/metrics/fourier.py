@@ -148,16 +148,42 @@ def radial_profile(image: ArrayLike) -> NDArray[np.float64]:
     >>> radial_profile(np.ones((4, 4)))  # nothing but a mean
     array([1., 0., 0.])
     """
+    profile = radial_amplitude(image)
+    if not profile.any():
+        raise ValueError("image is zero everywhere; its profile has no sum to scale by.")
+    return np.asarray(profile / profile.sum(), dtype=np.float64)
+
+
+def radial_amplitude(image: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean Fourier magnitude by radius, see `radial_profile`, unscaled.
+
+    Parameters
+    ----------
+    image : array_like, shape (H, W)
+        Real.
+
+    Returns
+    -------
+    ndarray, shape (R,)
+        By radius in steps of the discrete transform, rounded down.
+
+    Raises
+    ------
+    ValueError
+        If the image is not two-dimensional or not finite.
+
+    Examples
+    --------
+    >>> radial_amplitude(np.ones((4, 4)))
+    array([16.,  0.,  0.])
+    """
     image, _ = comparable(image, image)
     if image.ndim != 2:
         raise ValueError(f"image has shape {image.shape}; a radial profile needs (H, W).")
     steps = [np.fft.fftfreq(side, 1 / side) for side in image.shape]
     radius = np.hypot(*np.meshgrid(*steps, indexing="ij")).astype(np.intp).ravel()
     magnitude = np.abs(np.fft.fft2(image)).ravel()
-    profile = np.bincount(radius, magnitude) / np.bincount(radius)
-    if not profile.any():
-        raise ValueError("image is zero everywhere; its profile has no sum to scale by.")
-    return np.asarray(profile / profile.sum(), dtype=np.float64)
+    return np.asarray(np.bincount(radius, magnitude) / np.bincount(radius), dtype=np.float64)
 
 
 def _windowed(image: NDArray[np.float64], window: bool) -> NDArray[np.float64]:

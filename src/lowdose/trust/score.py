@@ -119,7 +119,8 @@ def score(
     with :math:`y = a + b`, :math:`p` the share held out, :math:`v` an unbiased estimate of the
     variance of `y`, and any :math:`h` made from `y`: given `y`, the last factor has mean zero, so
     `h` biases nothing. The estimate of the same method from all of `y` is so close to `g` that
-    the last term scatters little even for a small share [2]_.
+    the last term scatters little even for a small share [2]_. What is left of it where a method
+    changes little is taken off by a control variate, the noisy image, whose error is known.
 
     Parameters
     ----------
@@ -165,7 +166,7 @@ def score(
     windows, calls = list(scored_windows(pixels)), 0
     for window in windows:
         deal = Deal(noise.to_electrons(window), noise, held_out, rng)
-        terms[INPUT].append(Terms(np.zeros_like(deal.variance), deal.variance, deal.variance))
+        terms[INPUT].append(deal.input_terms)
         results[INPUT].append(deal.recorded.astype(np.float64))
         for name, method in methods.items():
             full = np.asarray(method(deal.recorded, deal.full_noise), np.float64)
@@ -214,7 +215,8 @@ def score_pair(
     pair = [noise.to_electrons(each) for each in (first, second)]
     variance = (pair[0].astype(np.float64) - pair[1]) ** 2 / 2
     nothing = np.zeros_like(variance)
-    terms, peak, calls = {INPUT: [Terms(nothing, variance, variance)]}, 0.0, 0
+    terms = {INPUT: [Terms(nothing, variance, variance, is_input=True)]}
+    peak, calls = 0.0, 0
     for name, method in methods.items():
         errors = []
         for own, other in (pair, pair[::-1]):
@@ -288,14 +290,24 @@ class Deal:
         exact = recorded.astype(np.float64)
         self.variance = exact + readout**2
         self._contrast = exact - (exact - self.part) / held_out
+        self.input_terms = Terms(
+            np.zeros_like(exact), self.variance / kept, self.variance, is_input=True
+        )
+        # The image itself as an estimate, less the error that it is known to have.
+        itself = self.part / np.float64(kept) - exact
+        self._control = itself**2 + 2 * itself * self._contrast - self.variance * (1 + 1 / kept)
 
     def terms(self, full: NDArray[np.float64], less: NDArray[np.float64]) -> Terms:
-        """What the error of an estimate from the part is made of."""
-        return Terms(
-            residual=(less - self.recorded) ** 2 - self.variance,
-            dealt=2 * (less - full) * self._contrast,
-            variance=self.variance,
-        )
+        """What the error of an estimate from the part is made of.
+
+        The noisy image is a control variate: what its own estimated error is off, that of a
+        method is off in part, and the part is found by regression.
+        """
+        dealt = 2 * (less - full) * self._contrast
+        power = float(np.sum(self._control**2))
+        part = float(np.sum((dealt - dealt.mean()) * self._control)) / power if power else 0.0
+        residual = (less - self.recorded) ** 2 - self.variance
+        return Terms(residual, dealt - part * self._control, self.variance)
 
 
 @dataclass(frozen=True)
@@ -310,15 +322,19 @@ class Terms:
         What the dealing adds, twice how much of the noise is still there.
     variance : ndarray
         Of the noise.
+    is_input : bool
+        Whether it is the noisy image itself, of which the error needs no dealing.
     """
 
     residual: NDArray[np.float64]
     dealt: NDArray[np.float64]
     variance: NDArray[np.float64]
+    is_input: bool = False
 
     def inside(self, window: tuple[slice, ...]) -> Terms:
         """Of a part of the window."""
-        return Terms(self.residual[window], self.dealt[window], self.variance[window])
+        parts = self.residual[window], self.dealt[window], self.variance[window]
+        return Terms(*parts, is_input=self.is_input)
 
     @property
     def pixels(self) -> NDArray[np.float64]:
@@ -332,7 +348,7 @@ class Terms:
         for normal, and of 2ne; what was dealt scatters as it is seen to.
         """
         scatter = 2 * self.variance**2
-        if self.residual.any():  # not the input itself
+        if not self.is_input:
             scatter += 4 * max(mse, 0.0) * np.maximum(self.variance, 0) + self.dealt**2
         return float(scatter.sum())
 

@@ -1,0 +1,98 @@
+"""``lowdose report``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lowdose.cli import options as opt
+from lowdose.cli.exits import SOME_FAILED, common_exit_code, complain
+from lowdose.cli.lines import one_line
+from lowdose.cli.progress import Bar
+
+# Quick ones: a report should not take minutes.
+_RIVALS = "everyday", "fast", "gaussian", "wavelet:anscombe"
+
+
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Noisy micrographs.")],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="An .html file for one input, a folder for many."),
+    ] = None,
+    model: opt.Model = "everyday",
+    frame: Annotated[int, typer.Option(min=0, help="Of a stack, counted from 0.")] = 0,
+    gain: opt.Gain = None,
+    offset: opt.Offset = None,
+    readout: opt.Readout = None,
+    dose: opt.Dose = None,
+    device: opt.Device = "auto",
+    threads: opt.Threads = 0,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Say how far to trust a denoised micrograph, in one page for the browser.
+
+    Before and after, the uncertainty of each pixel, tests of the noise and of the result, the
+    error of each method, and a verdict. The page is one file that loads nothing from anywhere.
+
+    \b
+    Examples:
+      lowdose report scan.mrc                  writes scan_report.html
+      lowdose report scan.dm4 -o for_paper.html --gain 2.5
+      lowdose report day1/*.tif -o reports/
+    """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
+    from lowdose.errors import ConfigError, LowdoseError
+
+    if len(files) > 1 and output and output.suffix == ".html":
+        raise ConfigError(f"{output}: names one page for {len(files)} files; name a folder")
+    choice = opt.noise_choice(gain, offset, readout, dose)
+    import torch
+
+    from lowdose.bench.methods import available
+    from lowdose.infer import Denoiser
+    from lowdose.report.files import write_report
+
+    if threads:
+        torch.set_num_threads(threads)
+    denoiser, errors = Denoiser(model, device=device), []
+    for number, file in enumerate(files, 1):
+        target = _target(file, output)
+        with Bar(is_quiet=quiet) as bar:
+
+            def show(step: str, done: int, total: int) -> None:
+                bar(f"{number}/{len(files)} {one_line(file.name)}: {step}", done, total)  # noqa: B023
+
+            try:
+                found = write_report(
+                    file,
+                    target,
+                    denoiser,
+                    choice=choice,
+                    rivals=available(_RIVALS),
+                    frame=frame,
+                    progress=show,
+                )
+            except LowdoseError as err:
+                bar.hide()
+                errors.append(err)
+                complain(err, file)
+                continue
+        if not quiet:
+            typer.echo(one_line(f"{file} -> {target}  {found.level}: {' '.join(found.verdict)}"))
+    if errors:
+        is_all = len(errors) == len(files)
+        raise typer.Exit(common_exit_code(errors) if is_all else SOME_FAILED)
+
+
+def _target(file: Path, output: Path | None) -> Path:
+    name = f"{file.stem}_report.html"
+    if output is None:
+        return file.with_name(name)
+    if output.suffix == ".html" and not os.path.isdir(output):
+        return output
+    output.mkdir(parents=True, exist_ok=True)
+    return output / name

@@ -1,0 +1,129 @@
+"""From a file to its report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lowdose import __version__
+from lowdose.batch.choices import NoiseChoice
+from lowdose.batch.record import sha256_of
+from lowdose.bench.methods import parse_method, told
+from lowdose.errors import ConfigError, NoiseModelError
+from lowdose.io import read
+from lowdose.micrograph import Micrograph
+from lowdose.report.page import write_page
+from lowdose.report.trust_page import page_of
+from lowdose.trust.review import Progress, Review, review
+
+if TYPE_CHECKING:
+    from lowdose.infer import Denoiser
+
+
+def write_report(
+    source: Path,
+    target: Path,
+    denoiser: Denoiser,
+    *,
+    choice: NoiseChoice = NoiseChoice(),  # noqa: B008 - frozen
+    rivals: tuple[str, ...] = (),
+    frame: int = 0,
+    progress: Progress = lambda step, done, total: None,
+) -> Review:
+    """Denoise a micrograph, test the result, and write what was found as one HTML file.
+
+    Parameters
+    ----------
+    source : Path
+        A noisy micrograph.
+    target : Path
+        The page; whole or not at all.
+    denoiser : Denoiser
+        Makes the result.
+    choice : NoiseChoice
+        What is known of the noise.
+    rivals : tuple of str
+        Methods to score beside it, see `lowdose.bench.methods.parse_method`.
+    frame : int
+        Of a stack, the one that is looked at.
+    progress : callable
+        Told the step, and how much of it is done.
+
+    Returns
+    -------
+    Review
+        What is on the page.
+
+    Raises
+    ------
+    InputError, NoiseModelError, ConfigError
+        If the file cannot be read, its noise is not as it is said to be, or it has no such frame.
+    OutputError
+        If the page cannot be written.
+    """
+    whole = read(source)
+    if not 0 <= frame < whole.frame_count:
+        raise ConfigError(f"{source}: has {whole.frame_count} frames, and no frame {frame}")
+    micrograph = _frame(whole, frame)
+    others = [name for name in rivals if name != denoiser.record.name]
+    methods = {name: told(parse_method(name), device=str(denoiser.device)) for name in others}
+    try:
+        noise = choice.model_for(whole.pixels)
+        found = review(micrograph, denoiser, noise=noise, rivals=methods, progress=progress)
+    except NoiseModelError as err:
+        raise NoiseModelError(f"{source}: {err}") from err
+    title = source.name if whole.frame_count == 1 else f"{source.name}, frame {frame}"
+    page = page_of(
+        found,
+        title=title,
+        facts=_facts(whole, found),
+        provenance=_provenance(source, denoiser, found, choice),
+    )
+    write_page(target, page)
+    return found
+
+
+def _frame(whole: Micrograph, number: int) -> Micrograph:
+    if whole.pixels.ndim == 2:
+        return whole
+    return Micrograph(
+        whole.pixels[number], whole.axes[-2:], whole.metadata, whole.source, whole.history
+    )
+
+
+def _facts(whole: Micrograph, found: Review) -> Mapping[str, str]:
+    size, noise = whole.pixel_size_nm, found.denoised.noise
+    source = whole.source
+    facts = {
+        "format": source.format if source else "",
+        "pixels": f"{' x '.join(map(str, whole.shape))} {source.dtype if source else ''}",
+        "pixel size": f"{size[0]:.5g} x {size[1]:.5g} nm" if size else "unknown",
+        **{key: str(value) for key, value in whole.metadata.items()},
+        "noise": f"{noise} ({noise.basis})",
+        "note": noise.remark,
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _provenance(
+    source: Path, denoiser: Denoiser, found: Review, choice: NoiseChoice
+) -> Mapping[str, str]:
+    known = ", ".join(f"{key} {value}" for key, value in vars(choice).items() if value is not None)
+    facts = {
+        "lowdose": __version__,
+        "weights": f"{denoiser.record.name}, SHA-256 {denoiser.record.sha256}",
+        "computed on": f"{denoiser.device}, {str(denoiser.dtype).removeprefix('torch.')}",
+        "given": known or "nothing; the noise was measured in the image",
+        "input": os.path.abspath(source),
+        "input SHA-256": sha256_of(source),
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    if found.calibration:
+        facts["uncertainty"] = (
+            f"as stated by the network, times {found.calibration.factor:.3g}, of which "
+            f"{found.calibration.from_image:.3g} was measured on this image"
+        )
+    return facts

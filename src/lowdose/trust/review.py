@@ -1,0 +1,221 @@
+"""Everything that can be said of one denoised micrograph, and the verdict on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lowdose.micrograph import Micrograph
+from lowdose.physics.dose import NoiseModel
+from lowdose.physics.estimate import estimate_noise
+from lowdose.trust.finding import Finding, Level
+from lowdose.trust.input import Examination, examine
+from lowdose.trust.lattice import lattice_finding, lattice_peaks
+from lowdose.trust.residual import (
+    Evidence,
+    contradiction_finding,
+    contradictions,
+    residual_findings,
+)
+from lowdose.trust.resolution import Resolution, resolution_findings, resolve
+from lowdose.trust.score import INPUT, Estimator, Scores, networks, score
+from lowdose.trust.uncertainty import Calibration, denoise_with_uncertainty, familiarity
+
+if TYPE_CHECKING:
+    from lowdose.infer import Denoised, Denoiser
+
+Progress = Callable[[str, int, int], None]
+# Smaller images hold too little to judge a result by.
+LEAST_SIDE = 64
+_SEVERITY: Mapping[Level, int] = {"fine": 0, "note": 1, "warning": 2}
+
+
+@dataclass(frozen=True)
+class Review:
+    """A denoised micrograph and what is known of it.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        Noisy, one image.
+    denoised : Denoised
+        With its uncertainty, where the weights tell one.
+    calibration : Calibration, optional
+        Of that.
+    examination : Examination
+        Of the noisy image.
+    findings : tuple of Finding
+        Of the input, then of the result.
+    scores : Scores, optional
+        Of several methods; with the rest None where the image holds no noise or is below 64 pixels.
+    evidence : Evidence, optional
+        Where the data speak against the result.
+    resolution : Resolution, optional
+        How far data and result reach.
+    scored_as : str
+        Name of the result among the scores.
+    """
+
+    micrograph: Micrograph
+    denoised: Denoised
+    calibration: Calibration | None
+    examination: Examination
+    findings: tuple[Finding, ...]
+    scores: Scores | None = None
+    evidence: Evidence | None = None
+    resolution: Resolution | None = None
+    scored_as: str = ""
+
+    @property
+    def level(self) -> Level:
+        """The gravest of the findings."""
+        levels: list[Level] = [each.level for each in self.findings]
+        return max(levels, key=lambda level: _SEVERITY[level], default="note")
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """What came out, and what follows from it, in a sentence each."""
+        return _outcome(self), _advice(self)
+
+
+def review(
+    micrograph: Micrograph,
+    denoiser: Denoiser,
+    *,
+    noise: NoiseModel | None = None,
+    rivals: Mapping[str, Estimator] | None = None,
+    progress: Progress = lambda step, done, total: None,
+) -> Review:
+    """Denoise one image and test the result in every way that needs no truth.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        One image, not a stack.
+    denoiser : Denoiser
+        Denoises it.
+    noise : NoiseModel, optional
+        By default estimated.
+    rivals : mapping of str to Estimator, optional
+        Other methods to score beside it.
+    progress : callable
+        Told the name of a step, and how much of it is done.
+
+    Raises
+    ------
+    ValueError
+        If it is a stack.
+    NoiseModelError
+        If the pixels are not finite.
+    """
+    if micrograph.pixels.ndim != 2:
+        raise ValueError(f"pixels of shape {micrograph.shape}; expected one image (H, W)")
+    noise = noise or estimate_noise(micrograph.pixels)
+    examination = examine(micrograph.pixels, noise)
+    calibration = None
+
+    def tell(step: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(step, done, total)
+
+    if denoiser.tells_uncertainty:
+        denoised, calibration = denoise_with_uncertainty(
+            denoiser, micrograph, noise=noise, progress=tell("denoising")
+        )
+    else:
+        denoised = denoiser(micrograph, noise=noise, progress=tell("denoising"))
+    findings = list(examination.findings)
+    if noise.is_noise_free or min(micrograph.shape) < LEAST_SIDE:
+        return Review(micrograph, denoised, calibration, examination, tuple(findings))
+    methods = networks([denoiser]) | dict(rivals or {})
+    scores = score(micrograph.pixels, noise, methods, progress=tell("scoring"))
+    progress("testing the result", 0, 4)
+    pixels = micrograph.pixels, denoised.micrograph.pixels
+    evidence = contradictions(*pixels, noise)
+    progress("testing the result", 1, 4)
+    (estimate,) = networks([denoiser]).values()
+    rng = torch.Generator().manual_seed(0)
+    resolution = resolve(noise.to_electrons(pixels[0]), noise, _as_float32(estimate), rng=rng)
+    progress("testing the result", 3, 4)
+    findings += [_gain(scores, denoiser.record.name)]
+    findings += [familiarity(calibration)] if calibration else []
+    findings += [*residual_findings(*pixels, noise), contradiction_finding(evidence)]
+    findings += [*resolution_findings(resolution), lattice_finding(lattice_peaks(*pixels, noise))]
+    progress("testing the result", 4, 4)
+    return Review(
+        micrograph,
+        denoised,
+        calibration,
+        examination,
+        tuple(findings),
+        scores,
+        evidence,
+        resolution,
+        denoiser.record.name,
+    )
+
+
+def _as_float32(
+    estimate: Estimator,
+) -> Callable[[NDArray[np.float32], NoiseModel], NDArray[np.float32]]:
+    return lambda electrons, noise: np.asarray(estimate(electrons, noise), np.float32)
+
+
+def _gain(scores: Scores, name: str) -> Finding:
+    """Whether the result is nearer to the truth than the noisy image is."""
+    of = {each.name: each for each in scores.scores}
+    ratio = of[name].mse / of[INPUT].mse
+    told = f"The squared error of the result is {max(ratio, 0):.2g} of that of the noisy image"
+    if ratio >= 1:
+        action = "Leave this image as it is, or see whether another method helps (lowdose score)."
+        return Finding("error", "warning", ratio, 1.0, f"{told}: it is no better.", action)
+    if scores.best.name not in (name, *(each.name for each in scores.rivals())):
+        action = f"Try {scores.best.name} on this image."
+        meaning = f"{told}; {scores.best.name} has less."
+        return Finding("error", "note", ratio, 1.0, meaning, action)
+    return Finding("error", "fine", ratio, 1.0, f"{told}, and no method tried has less.")
+
+
+def _outcome(found: Review) -> str:
+    """What came out, in a sentence."""
+    if found.denoised.noise.is_noise_free:
+        return f"The image was left as it is: {found.denoised.noise.basis}."
+    if found.scores is None:
+        return f"The image is too small to judge the result: below {LEAST_SIDE} pixels a side."
+    of = {each.name: each for each in found.scores.scores}
+    own, was = of[found.scored_as], of[INPUT]
+    deviation = math.sqrt(max(own.mse, own.mse_std))
+    gone = 100 * (1 - max(own.mse, 0) / was.mse)
+    if gone <= 0:
+        return "The result is no nearer to the truth than the noisy image is."
+    sentence = (
+        f"A pixel of the result is right to about ±{deviation:.2g}, of the noisy image to "
+        f"±{math.sqrt(was.mse):.2g}: {min(gone, 99):.0f} % of the squared error is gone"
+    )
+    wrong = [each.name for each in found.findings if each.level == "warning"]
+    if not wrong:
+        return f"{sentence}, and no test found fault with the result."
+    return f"{sentence}, but look at: {', '.join(wrong)}."
+
+
+def _advice(found: Review) -> str:
+    """What follows from it, in a sentence."""
+    for each in found.findings:
+        if each.level == "warning" and each.action:
+            return each.action
+    if found.resolution is None:
+        return found.denoised.noise.remark or "There is nothing to do."
+    period = found.resolution.result_px
+    size = found.micrograph.pixel_size_nm
+    length = f" ({period * size[1]:.3g} nm)" if size else ""
+    return (
+        f"What is coarser than {period:.2g} pixels{length} is in the data; finer detail is the "
+        "network's guess."
+        if math.isfinite(period)
+        else "The image holds no more than brightness that varies slowly; all detail is a guess."
+    )
