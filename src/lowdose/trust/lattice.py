@@ -17,14 +17,14 @@ _MIDDLE = 1024
 _LEAST = 64
 # A peak stands out of the median of its ring so many times, and out of all that lies 3 to 8 steps
 # around it so many times: streaks and broad rings do not.
-_ABOVE_RING = 60.0
+_ABOVE_RING = 100.0
 _ABOVE_NEIGHBOURS = 4.0
 _REACH, _CORE = 8, 2
 # Periods longer than this part of the image are shading.
 _FEWEST_PERIODS = 8
 _MOST = 12
 # What honest results do to a peak; see `lattice_finding`.
-_KEPT = 0.6, 1.25
+_KEPT = 0.6, 1.4
 _SHIFT = 0.5
 
 
@@ -61,7 +61,7 @@ def lattice_peaks(noisy: ArrayLike, estimate: ArrayLike) -> tuple[Peak, ...]:
     -------
     tuple of Peak
         At most 12, the strongest first; none where there is no lattice. White noise makes one in
-        fewer than one image in 10^10: the chance is half the number of pixels times 2^-60.
+        fewer than one image in 10^20: the chance is half the number of pixels times 2^-100.
 
     Raises
     ------
@@ -81,6 +81,10 @@ def lattice_peaks(noisy: ArrayLike, estimate: ArrayLike) -> tuple[Peak, ...]:
 def lattice_finding(peaks: tuple[Peak, ...]) -> Finding:
     """Say in words whether the lattice of the data is that of the result.
 
+    Warns if the strongest peak keeps less than 0.6 or more than 1.4 of its amplitude, or if one has
+    moved by half a step; notes it if another peak is not kept, as weak ones of short periods are
+    not by honest results at low dose.
+
     RATES_LATTICE
 
     Parameters
@@ -91,19 +95,9 @@ def lattice_finding(peaks: tuple[Peak, ...]) -> Finding:
     name, (low, high) = "lattice", _KEPT
     if not peaks:
         return Finding(name, "fine", 1.0, low, "There is no lattice in the data to compare with.")
-    kept = min((peak.kept for peak in peaks), key=lambda k: min(k / low, high / max(k, 1e-9)))
-    shift = max(peak.shift for peak in peaks)
+    worst = min(peaks, key=lambda peak: min(peak.kept / low, high / max(peak.kept, 1e-9)))
+    kept, shift = worst.kept, max(peak.shift for peak in peaks)
     count = f"{len(peaks)} lattice peak{'s' * (len(peaks) > 1)}"
-    if not low <= kept <= high:
-        return Finding(
-            name,
-            "warning",
-            kept,
-            low if kept < low else high,
-            f"Of {count} in the data the result keeps one with {100 * kept:.0f} % of its "
-            "amplitude: the periodic structure is not as strong as it was recorded.",
-            "Measure the lattice in the recorded image.",
-        )
     if shift >= _SHIFT:
         return Finding(
             name,
@@ -114,8 +108,23 @@ def lattice_finding(peaks: tuple[Peak, ...]) -> Finding:
             "the result: its period or direction has changed.",
             "Measure the lattice in the recorded image.",
         )
+    if not low <= kept <= high:
+        return Finding(
+            name,
+            "note" if low <= peaks[0].kept <= high else "warning",
+            kept,
+            low if kept < low else high,
+            f"Of {count} in the data, down to {_finest(peaks):.1f} px, the result keeps the one at "
+            f"{1 / math.hypot(worst.fy, worst.fx):.1f} px with {100 * kept:.0f} % of its amplitude.",
+            "Measure the strength of that period, and what depends on it, in the recorded image.",
+        )
     meaning = f"The result keeps {count} of the data, the worst with {100 * kept:.0f} %."
     return Finding(name, "fine", kept, low, meaning)
+
+
+def _finest(peaks: tuple[Peak, ...]) -> float:
+    """Shortest period of all peaks, in pixels."""
+    return 1 / max(math.hypot(peak.fy, peak.fx) for peak in peaks)
 
 
 def _middle(image: Image) -> Image:

@@ -151,8 +151,9 @@ def residual_findings(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) 
     residual = (noisy - estimate) / deviation
     moments = residual_statistics(estimate, noisy, noise_std=deviation)
     bins = _by_brightness(estimate)
-    levels = _noise_levels(noisy, deviation, noise.correlation)
-    smoothest = float(np.quantile(levels, _SMOOTHEST))
+    levels = _noise_levels(noisy, estimate, noise)
+    seen = levels[np.isfinite(levels)]
+    smoothest = float(np.quantile(seen, _SMOOTHEST)) if seen.size else math.nan
     excess = max(
         moments.lag1_y - noise.correlation[0],
         moments.lag1_x - noise.correlation[1],
@@ -178,7 +179,7 @@ def noise_removed(level: float, variance_ratio: float) -> Finding:
     ----------
     level : float
         Variance of the finest detail in the smoothest tenth of the recorded image, over that of
-        the noise at the brightness that the result says.
+        the noise at the brightness that the result says; NaN if it has too few electrons to judge.
     variance_ratio : float
         Variance of the residual in units of the noise's.
 
@@ -333,13 +334,15 @@ def noise_against_brightness(levels: Image, bins: NDArray[np.intp]) -> Finding:
     Parameters
     ----------
     levels : ndarray, shape (H // 32, W // 32)
-        Variance of the finest detail in each block, over that of the noise.
+        Variance of the finest detail in each block, over that of the noise; NaN where a pixel
+        has less than a quarter of an electron, which is too few to judge.
     bins : ndarray of int, like `levels`
         Which of eight ranges of brightness each block is in.
     """
     low, name = _LEAST_LEVEL, "noise against brightness"
-    count = np.bincount(bins.ravel(), minlength=_BINS)
-    sums = np.bincount(bins.ravel(), levels.ravel(), _BINS)
+    seen = np.isfinite(levels)
+    count = np.bincount(bins[seen], minlength=_BINS)
+    sums = np.bincount(bins[seen], levels[seen], _BINS)
     means = np.divide(sums, count, out=np.full(_BINS, np.inf), where=count > 0)
     worst = int(np.argmin(means))
     value = float(means[worst])
@@ -447,13 +450,14 @@ def _deviation(estimate: Image, noise: NoiseModel) -> Image:
     return np.asarray(np.sqrt(floored * max(expected, 0.01)))
 
 
-def _noise_levels(noisy: Image, deviation: Image, correlation: tuple[float, float]) -> Image:
-    """Variance of the finest detail over that of the noise in each block."""
-    down, across = correlation
-    # White noise of variance 1 keeps 4: two differences, each of which doubles it. Divided
-    # afterwards: the deviation of a result that follows the noise would take it off.
-    fine = _finest(noisy) / deviation
-    return _block_means(fine**2) / (4 * (1 - down) * (1 - across))
+def _noise_levels(noisy: Image, estimate: Image, noise: NoiseModel) -> Image:
+    """Variance of the finest detail over that of the noise in each block; NaN of next to none."""
+    down, across = noise.correlation
+    # White noise of variance 1 keeps 4: two differences, each of which doubles it.
+    found = _block_means(_finest(noisy) ** 2) / (4 * (1 - down) * (1 - across))
+    expected = _block_means(noise.noise_std(estimate) ** 2)
+    least = _LEAST_VARIANCE * noise.gain**2
+    return np.where(expected > least, found / np.maximum(expected, least), np.nan)
 
 
 def _finest(image: Image) -> Image:

@@ -23,14 +23,16 @@ _LEAST = 64
 # Under a Hann window so many frequencies count as one: (35/18)**2, from the sums of its squares
 # and fourth powers, 3/8 and 35/128 a pixel along each axis.
 _SHARED = (35 / 18) ** 2
-# Deviations of a ring's correlation beyond which it is no accident.
+# Deviations of a ring's correlation beyond which it is no accident; rings of few frequencies, where
+# that would be 1 or more, are taken at the correlation below.
 _SIGNIFICANT = 3.0
+_CLEAR = 0.5
 # A result that holds less than this part of the recorded amplitude shows nothing there.
 _LEAST_AMPLITUDE = 0.1
 # Results of honest weights end so much before the data, at most; see `result_resolution`.
 _SHORTFALL = 1.5
 # Halves that agree so well about what the data do not hold: more than chance, less than sure.
-_AGREED = 0.5
+_AGREED = 0.85
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Resolution:
     amplitude : ndarray, shape (R,)
         Amplitude of the denoised half over that of the recorded one.
     evidence : ndarray, shape (R,)
-        Correlation of the denoised half with the other recorded half, in deviations of chance.
+        Correlation of the denoised half with the other recorded half, over three deviations of
+        what chance alone makes of it: above 1 the denoised half shows what is really there.
     data_px : float
         Resolution of the data in pixels: the period at which `data` falls below 1/7.
     result_px : float
@@ -184,7 +187,7 @@ def invented_detail(found: Resolution) -> Finding:
     found : Resolution
         As from `resolve`.
     """
-    silent = (found.evidence < _SIGNIFICANT) & (found.amplitude > _LEAST_AMPLITUDE)
+    silent = (found.evidence < 1) & (found.amplitude > _LEAST_AMPLITUDE)
     rings = silent[1:] & silent[:-1]  # two in a row: one is an accident now and then
     agreement = np.minimum(found.agreement[1:], found.agreement[:-1])
     value = float(np.max(agreement, initial=0.0, where=rings))
@@ -244,14 +247,15 @@ def _compare(raw: list[NDArray[np.float32]], denoised: list[NDArray[np.float32]]
     frequency, common = halves.frequency, halves.correlation
     both = [frc(denoised[n], raw[1 - n]).correlation for n in (0, 1)]
     crossed = (both[0] + both[1]) / 2
-    chance = np.sqrt(_SHARED / _ring_sizes(raw[0].shape, len(frequency)))
-    known = common > _SIGNIFICANT * chance
+    deviation = np.sqrt(_SHARED / _ring_sizes(raw[0].shape, len(frequency)))
+    chance = np.minimum(_SIGNIFICANT * deviation, _CLEAR)
+    known = common > chance
     truth = np.full_like(common, np.nan)
     truth[known] = crossed[known] / np.sqrt(common[known])
     data = np.where(common > -1, 2 * common / np.maximum(1 + common, 1e-6), -1.0)
     amplitude = np.sqrt(_power(denoised[0], len(frequency)) / _power(raw[0], len(frequency)))
     evidence = crossed / chance
-    shown = (evidence > _SIGNIFICANT) & (amplitude > _LEAST_AMPLITUDE)
+    shown = (evidence > 1) & (amplitude > _LEAST_AMPLITUDE)
     return Resolution(
         frequency,
         data,
