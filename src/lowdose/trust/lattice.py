@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lowdose.trust.finding import Finding
+from lowdose.trust.residual import middle
 
 Image = NDArray[np.float64]
 
-# The spectrum is that of the middle, this wide at most.
-_MIDDLE = 1024
 _LEAST = 64
 # A peak stands out of the median of its ring so many times, and out of all that lies 3 to 8 steps
 # around it so many times: streaks and broad rings do not.
@@ -47,6 +46,11 @@ class Peak:
     kept: float
     shift: float
 
+    @property
+    def period_px(self) -> float:
+        """Period in pixels."""
+        return 1 / math.hypot(self.fy, self.fx)
+
 
 def lattice_peaks(noisy: ArrayLike, estimate: ArrayLike) -> tuple[Peak, ...]:
     """Find the strongest isolated peaks of the recorded power spectrum, and look for them again.
@@ -74,7 +78,7 @@ def lattice_peaks(noisy: ArrayLike, estimate: ArrayLike) -> tuple[Peak, ...]:
             f"images of shape {noisy.shape} and {estimate.shape}; expected two of the same (H, W), "
             f"of at least {_LEAST} x {_LEAST} pixels"
         )
-    before, after = (_power(_middle(image)) for image in (noisy, estimate))
+    before, after = (np.fft.fftshift(hann_power(middle(image))) for image in (noisy, estimate))
     return tuple(_peak(before, after, y, x) for y, x in _isolated(before))
 
 
@@ -114,28 +118,18 @@ def lattice_finding(peaks: tuple[Peak, ...]) -> Finding:
             "note" if low <= peaks[0].kept <= high else "warning",
             kept,
             low if kept < low else high,
-            f"Of {count} in the data, down to {_finest(peaks):.1f} px, the result keeps the one at "
-            f"{1 / math.hypot(worst.fy, worst.fx):.1f} px with {100 * kept:.0f} % of its amplitude.",
+            f"Of {count} in the data the result keeps the one of period {worst.period_px:.1f} px "
+            f"with {100 * kept:.0f} % of its amplitude.",
             "Measure the strength of that period, and what depends on it, in the recorded image.",
         )
     meaning = f"The result keeps {count} of the data, the worst with {100 * kept:.0f} %."
     return Finding(name, "fine", kept, low, meaning)
 
 
-def _finest(peaks: tuple[Peak, ...]) -> float:
-    """Shortest period of all peaks, in pixels."""
-    return 1 / max(math.hypot(peak.fy, peak.fx) for peak in peaks)
-
-
-def _middle(image: Image) -> Image:
-    top, left = (max(0, (side - _MIDDLE) // 2) for side in image.shape)
-    return image[top : top + _MIDDLE, left : left + _MIDDLE]
-
-
-def _power(image: Image) -> Image:
-    """Power spectrum with zero frequency in the middle."""
+def hann_power(image: Image) -> Image:
+    """Power spectrum under a Hann window, without the mean; zero frequency first."""
     window = np.outer(*(np.hanning(side + 1)[:-1] for side in image.shape))
-    return np.asarray(np.abs(np.fft.fftshift(np.fft.fft2((image - image.mean()) * window))) ** 2)
+    return np.asarray(np.abs(np.fft.fft2((image - image.mean()) * window)) ** 2)
 
 
 def _isolated(power: Image) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +28,7 @@ from lowdose.physics.dose import NoiseModel
 from lowdose.trust.finding import Finding
 
 Image = NDArray[np.float64]
+T = TypeVar("T", bound=np.generic)
 
 SIZES = (3, 5, 9, 17)
 """Sides in pixels of the windows in which a result is compared with its input."""
@@ -243,7 +245,7 @@ def spectrum_removed(residual: Image, noise: NoiseModel) -> Finding:
     noise : NoiseModel
         For its correlation.
     """
-    part = _middle(residual)
+    part = middle(residual)
     power = np.abs(np.fft.rfft2(part - part.mean())) ** 2 / part.size
     expected = _noise_spectrum(part.shape, noise.correlation)
     radius = np.hypot(np.fft.fftfreq(part.shape[0])[:, None], np.fft.rfftfreq(part.shape[1]))
@@ -429,6 +431,12 @@ def contradiction_finding(evidence: Evidence) -> Finding:
     )
 
 
+def middle(image: NDArray[T]) -> NDArray[T]:
+    """Middle of an image, 1024 × 1024 pixels at most: all that a spectrum needs."""
+    top, left = (max(0, (side - _MIDDLE) // 2) for side in image.shape)
+    return image[top : top + _MIDDLE, left : left + _MIDDLE]
+
+
 def _checked(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) -> tuple[Image, Image]:
     noisy, estimate = (np.asarray(image, np.float64) for image in (noisy, estimate))
     if noisy.shape != estimate.shape or noisy.ndim != 2 or min(noisy.shape) < 2 * _BLOCK:
@@ -479,11 +487,6 @@ def _block_means(image: Image) -> Image:
     rows, columns = (side // _BLOCK for side in image.shape)
     whole = image[: rows * _BLOCK, : columns * _BLOCK]
     return np.asarray(whole.reshape(rows, _BLOCK, columns, _BLOCK).mean(axis=(1, 3)))
-
-
-def _middle(image: Image) -> Image:
-    top, left = (max(0, (side - _MIDDLE) // 2) for side in image.shape)
-    return image[top : top + _MIDDLE, left : left + _MIDDLE]
 
 
 def _noise_spectrum(shape: tuple[int, ...], correlation: tuple[float, float]) -> Image:

@@ -14,11 +14,11 @@ from lowdose.metrics.fourier import RingCorrelation, frc, frc_resolution
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.thinning import are_counts, thin
 from lowdose.trust.finding import Finding
+from lowdose.trust.lattice import hann_power
+from lowdose.trust.residual import middle
 
 Estimate = Callable[[NDArray[np.float32], NoiseModel], NDArray[np.float32]]
 
-# The middle is looked at, this wide at most.
-_MIDDLE = 1024
 _LEAST = 64
 # Under a Hann window so many frequencies count as one: (35/18)**2, from the sums of its squares
 # and fourth powers, 3/8 and 35/128 a pixel along each axis.
@@ -30,7 +30,7 @@ _CLEAR = 0.5
 # A result that holds less than this part of the recorded amplitude shows nothing there.
 _LEAST_AMPLITUDE = 0.1
 # Results of honest weights end so much before the data, at most; see `result_resolution`.
-_SHORTFALL = 1.5
+_SHORTFALL = 1.75
 # Halves that agree so well about what the data do not hold: more than chance, less than sure.
 _AGREED = 0.85
 
@@ -123,7 +123,7 @@ def resolve(
         )
     readout = noise.readout_electrons
     noise = NoiseModel(1.0, readout_std=readout, correlation=noise.correlation)
-    raw = _halves(_middle(electrons), noise, estimate, rng)
+    raw = _halves(middle(electrons), noise, estimate, rng)
     half = replace(noise, readout_std=math.sqrt(0.5) * readout)
     denoised = [estimate(part, half) for part in raw]
     return _compare(raw, denoised)
@@ -218,11 +218,6 @@ def resolution_findings(found: Resolution) -> list[Finding]:
     return [data_resolution(found), result_resolution(found), invented_detail(found)]
 
 
-def _middle(electrons: NDArray[np.float32]) -> NDArray[np.float32]:
-    top, left = (max(0, (side - _MIDDLE) // 2) for side in electrons.shape)
-    return electrons[top : top + _MIDDLE, left : left + _MIDDLE]
-
-
 def _halves(
     electrons: NDArray[np.float32], noise: NoiseModel, estimate: Estimate, rng: torch.Generator
 ) -> list[NDArray[np.float32]]:
@@ -286,8 +281,7 @@ def _ring_sizes(shape: tuple[int, ...], count: int) -> NDArray[np.float64]:
 
 
 def _power(image: NDArray[np.float32], count: int) -> NDArray[np.float64]:
-    """Sum of the power in each ring, under a Hann window."""
-    window = np.outer(*(np.hanning(side + 1)[:-1] for side in image.shape))
-    power = np.abs(np.fft.fft2((image - image.mean()) * window)) ** 2
-    sums = np.bincount(_rings(image.shape), power.ravel())[1 : count + 1]
+    """Sum of the power in each ring."""
+    sums = np.bincount(_rings(image.shape), hann_power(image.astype(np.float64)).ravel())
+    sums = sums[1 : count + 1]
     return np.asarray(sums + 1e-12 * sums.max(), np.float64)
