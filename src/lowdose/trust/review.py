@@ -145,7 +145,7 @@ def review(
     findings += [_gain(scores, denoiser.record.name)]
     findings += [familiarity(calibration)] if calibration else []
     findings += [*residual_findings(*pixels, noise), contradiction_finding(evidence)]
-    findings += [*resolution_findings(resolution), lattice_finding(lattice_peaks(*pixels, noise))]
+    findings += [*resolution_findings(resolution), lattice_finding(lattice_peaks(*pixels))]
     progress("testing the result", 4, 4)
     return Review(
         micrograph,
