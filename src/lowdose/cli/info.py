@@ -86,7 +86,4 @@ def _sentence(finding: dict[str, Any]) -> str:
 def _neighbours(down: float, across: float) -> str:
     if not down and not across:
         return ""
-    return (
-        f"noise correlated {down:.2g} down and {across:.2g} across: a detector that blurs, or an "
-        "image that was interpolated or binned"
-    )
+    return f"noise correlated {down:.2g} down and {across:.2g} across"
