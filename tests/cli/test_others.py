@@ -52,6 +52,24 @@ def test_info_goes_on_after_a_failure(call, noisy, tmp_path):
     assert call("info", tmp_path / "missing.mrc").exit_code == 3
 
 
+def test_info_says_what_is_odd_about_an_image_and_what_to_do(call, tmp_path):
+    rng = np.random.default_rng(0)
+    striped = rng.poisson(30, (256, 256)) + np.rint(4 * rng.normal(size=(256, 1)))
+    np.save(tmp_path / "a.npy", striped.astype(np.int16))
+    (row,) = [
+        line for line in call("info", tmp_path / "a.npy").stdout.splitlines() if "row noise" in line
+    ]
+    assert "warning: whole rows" in row
+    assert "destripe" in row
+
+
+def test_info_is_silent_about_what_is_fine(call, tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).poisson(30, (256, 256)).astype(np.int16))
+    text = call("info", tmp_path / "a.npy").stdout
+    assert "row noise" not in text
+    assert "warning" not in text
+
+
 # ---- simulate
 
 

@@ -1,5 +1,7 @@
 """What is said of a file."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -33,3 +35,12 @@ def test_noise_that_drowns_shot_noise_tells_no_electrons():
 def test_blurred_noise_does_not_tell_how_many_electrons_there_were():
     assert mean_electrons(NoiseModel(2.0), 20.0) == 10
     assert mean_electrons(NoiseModel(2.0, correlation=(0.0, 0.4)), 20.0) is None
+
+
+def test_all_findings_are_told_as_json_can_hold_them():
+    image = np.random.default_rng(0).poisson(30, (256, 256)).astype("f4")
+    image += 3 * np.random.default_rng(1).normal(size=(256, 1)).astype("f4")
+    found = json.loads(json.dumps(describe(Micrograph(image))["findings"]))
+    levels = {finding["name"]: finding["level"] for finding in found}
+    assert levels["row noise"] == "warning"
+    assert levels["column noise"] == "fine"

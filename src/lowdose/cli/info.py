@@ -18,7 +18,7 @@ def info(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
 ) -> None:
-    """Say what files hold, and how noisy they are.
+    """Say what files hold, how noisy they are, and what is odd about the noise.
 
     \b
     Examples:
@@ -71,13 +71,19 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("note", noise["remark"]),
         ("electrons", f"{electrons:.4g} a pixel on average" if electrons else ""),
         ("dose", f"{facts['dose_e_per_a2']:.4g} e/Å²" if facts["dose_e_per_a2"] else ""),
+        *((each["name"], _sentence(each)) for each in facts["findings"]),
     ]
+
+
+def _sentence(finding: dict[str, Any]) -> str:
+    """What was found and what to do; nothing where all is fine."""
+    if finding["level"] == "fine":
+        return ""
+    mark = "warning: " if finding["level"] == "warning" else ""
+    return f"{mark}{finding['meaning']}; {finding['action']}"
 
 
 def _neighbours(down: float, across: float) -> str:
     if not down and not across:
         return ""
-    return (
-        f"noise correlated {down:.2g} down and {across:.2g} across: a detector that blurs, or an "
-        "image that was interpolated or binned"
-    )
+    return f"noise correlated {down:.2g} down and {across:.2g} across"

@@ -188,7 +188,7 @@ def _signal_independent(scatter: Scatter) -> NoiseModel:
 
 def _scatter(pixels: NDArray[Any]) -> Scatter | None:
     """Measure noise against mean; None where there is nothing to measure."""
-    windows = list(_windows(_stack(pixels)))
+    windows = list(spread_windows(pixels))
     for window in windows:
         check_finite(window)
     scatter = measure_scatter(windows)
@@ -199,8 +199,20 @@ def _stack(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels if pixels.ndim == 3 else pixels[None]
 
 
-def _windows(stack: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Whole frames where they are small, else windows evenly spread over frames and area."""
+def spread_windows(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Whole frames where they are small, else windows evenly spread over frames and area.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W) or (N, H, W)
+        Perhaps a memory map; only what is yielded is read.
+
+    Yields
+    ------
+    ndarray, shape (H, W)
+        A view; its corner lies on multiples of 8 pixels.
+    """
+    stack = _stack(pixels)
     frames = stack[:: max(1, len(stack) // 8)][:8]
     height, width = stack.shape[1:]
     if height * width <= _WINDOWS * _WINDOW**2:

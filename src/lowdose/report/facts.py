@@ -14,6 +14,7 @@ from lowdose.io.guard import row_blocks
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
+from lowdose.trust.input import examine
 
 # Below this share of the variance, shot noise tells nothing of electrons.
 _LEAST_SHOT_NOISE = 0.2
@@ -60,6 +61,9 @@ def describe(micrograph: Micrograph) -> dict[str, Any]:
         "noise": dataclasses.asdict(noise),
         "electrons_per_pixel": electrons,
         "dose_e_per_a2": electrons / (100 * math.prod(size)) if electrons and size else None,
+        "findings": [
+            dataclasses.asdict(each) for each in examine(micrograph.pixels, noise).findings
+        ],
     }
 
 
