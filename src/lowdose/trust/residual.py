@@ -193,7 +193,11 @@ def noise_removed(level: float, variance_ratio: float) -> Finding:
 
     Notes
     -----
-    RATES_NOISE
+    Of 525 honest results (105 micrographs at five doses) 1 gave a warning; a note 0, 0, 24, 47 and
+    74 % at 5, 20, 100, 500 and 2500 electrons: published micrographs hold noise of their own. Half
+    the gain was noted and twice the gain warned of in all simulated images up to 100 electrons.
+    On micrographs half the gain was always noted; twice the gain was found in all up to 20
+    electrons, in 62 % at 100 and in 31 % above, where texture hides the noise that is missing.
     """
     low, high = _LEVELS
     name = "noise removed"
@@ -236,7 +240,8 @@ def spectrum_removed(residual: Image, noise: NoiseModel) -> Finding:
     """Whether more than the noise was taken off at any spatial frequency.
 
     The power of the residual, ring by ring in Fourier space, over that of the noise; correlated
-    noise is allowed for by its own spectrum.
+    noise is allowed for by its own spectrum. The threshold is four deviations of a ring's mean and
+    8 %. Warned of 1 in 525 honest results, and of 1 in 32 with noise correlated by 0.15 or 0.35.
 
     Parameters
     ----------
@@ -275,7 +280,9 @@ def spectrum_removed(residual: Image, noise: NoiseModel) -> Finding:
 def neighbours_removed(correlation: float, pixels: int) -> Finding:
     """Whether neighbours in what was taken off belong together, as in structure.
 
-    Noise that a result follows makes them differ, so that only a positive correlation tells.
+    Noise that a result follows makes them differ, so that only a positive correlation tells. The
+    threshold is four deviations of that of white noise, and 0.02. Warned of none of 525 honest
+    results.
 
     Parameters
     ----------
@@ -302,6 +309,9 @@ def neighbours_removed(correlation: float, pixels: int) -> Finding:
 
 def brightness_kept(residual: Image, bins: NDArray[np.intp]) -> Finding:
     """Whether regions of each brightness keep it: the mean of what was taken off is 0 in each.
+
+    The threshold is four deviations of the mean of white noise, and 0.05 noise deviations a pixel.
+    Warned of none of 525 honest results.
 
     Parameters
     ----------
@@ -332,6 +342,9 @@ def brightness_kept(residual: Image, bins: NDArray[np.intp]) -> Finding:
 
 def noise_against_brightness(levels: Image, bins: NDArray[np.intp]) -> Finding:
     """Whether the noise grows with the brightness as the noise model says.
+
+    Less of it than 0.85 at any brightness is a warning; more may be texture. Warned of none of 525
+    honest results.
 
     Parameters
     ----------
@@ -384,7 +397,12 @@ def contradictions(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) -> 
     Evidence
         Its threshold is that of as many independent normal numbers as there are windows, of which
         none passes in 95 % of images (Bonferroni: windows overlap, so it is fewer), and 5 % more
-        deviations for what honest results miss.
+        deviations for what honest results miss. Passed by 2 of 525 honest results, both at 2500
+        electrons. A square of 5 pixels, three noise deviations off, was found in all of 135
+        results, and every one of 48 missing rows of atoms at 20, 100 and 500 electrons. Blur of
+        1.5 or 2 pixels that moves a result by 0.12 noise deviations or more in the mean square
+        was found, by this or another test here, in all at 20 electrons or more and in 93 % at 5;
+        below that nobody can tell.
     """
     noisy, estimate = _checked(noisy, estimate, noise)
     unit = 1 / noise.gain

@@ -154,7 +154,9 @@ def data_resolution(found: Resolution) -> Finding:
 def result_resolution(found: Resolution) -> Finding:
     """Say in words whether the result reaches as far as the data do.
 
-    RATES_RESULT
+    It warns where the result ends at 1.75 times the period of the data: the largest of 69 honest
+    results (23 micrographs at 20, 100 and 500 electrons) was 1.71. Blur of 2 pixels gave a warning
+    where the data reach far enough for that: in 55 % at 20 electrons, 78 % at 100, 91 % at 500.
 
     Parameters
     ----------
@@ -180,7 +182,10 @@ def result_resolution(found: Resolution) -> Finding:
 def invented_detail(found: Resolution) -> Finding:
     """Say in words whether two results agree on what the data know nothing of.
 
-    RATES_INVENTED
+    It warns of an agreement above 0.85 in two rings in a row, where the result has more than a
+    tenth of the recorded amplitude: the largest of 69 honest results was 0.78, and a pattern that
+    the network adds to everything has 0.97 and more. It is not seen where the data hold structure
+    of its size: what is invented among real structure is a matter for `contradictions`.
 
     Parameters
     ----------
