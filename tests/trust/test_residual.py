@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from lowdose.errors import NoiseModelError
 from lowdose.physics.correlation import blur, kept_variance, taps_of
 from lowdose.physics.dose import NoiseModel
 from lowdose.trust.residual import (
@@ -215,3 +216,11 @@ def test_refuses_what_it_cannot_compare(shapes, noise, sentence):
     for function in (standardised_residual, residual_findings, contradictions):
         with pytest.raises(ValueError, match=sentence):
             function(*images, noise)
+
+
+def test_refuses_pixels_that_are_no_numbers():
+    noisy = np.ones((64, 64))
+    noisy[3, 4] = np.nan
+    for function in (standardised_residual, residual_findings, contradictions):
+        with pytest.raises(NoiseModelError, match="NaN"):
+            function(noisy, np.ones((64, 64)), WHITE)

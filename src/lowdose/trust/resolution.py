@@ -156,7 +156,8 @@ def result_resolution(found: Resolution) -> Finding:
 
     It warns where the result ends at 1.75 times the period of the data: the largest of 69 honest
     results (23 micrographs at 20, 100 and 500 electrons) was 1.71. Blur of 2 pixels gave a warning
-    where the data reach far enough for that: in 55 % at 20 electrons, 78 % at 100, 91 % at 500.
+    where the data reach far enough for that: on the 12 of them that nothing was chosen by, in 42 %
+    at 20 electrons, 67 % at 100 and 83 % at 500. `contradictions` sees more of it.
 
     Parameters
     ----------
@@ -289,4 +290,4 @@ def _power(image: NDArray[np.float32], count: int) -> NDArray[np.float64]:
     """Sum of the power in each ring."""
     sums = np.bincount(_rings(image.shape), hann_power(image.astype(np.float64)).ravel())
     sums = sums[1 : count + 1]
-    return np.asarray(sums + 1e-12 * sums.max(), np.float64)
+    return np.asarray(np.maximum(sums, 1e-12 * sums.max() + 1e-300), np.float64)
