@@ -108,6 +108,11 @@ def test_noise_alone_has_no_resolution():
     assert data_resolution(found).level == "warning"
 
 
+def test_nothing_recorded_has_no_resolution():
+    found = resolve(np.zeros((64, 80), np.float32), WHITE, smooth, rng=rng())
+    assert found.data_px == found.result_px == math.inf
+
+
 def test_the_same_state_gives_the_same_curves():
     noisy = exposed(texture(128), 50, 0)
     one, two = (resolve(noisy, WHITE, smooth, rng=rng(3)) for _ in range(2))

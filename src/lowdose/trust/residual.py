@@ -9,7 +9,9 @@ tests here look at one side alone.
 The thresholds are theory for pure noise plus a tolerance for honest results: those of the
 `everyday` weights, given the right noise model, of real micrographs of 512 × 512 pixels with
 Poisson noise of 5, 20, 100, 500 and 2500 electrons per pixel. Chosen on one set of specimens;
-the rates of false alarms that the docstrings give are those of another.
+the rates of false alarms that the docstrings give are those of another. Of 525 results 3 gave a
+warning of any kind. Of truths without any noise, as simulated ones, more do at high dose (1 of 6
+at 500 electrons, 3 of 6 at 2500): there the network does lose a little more than the noise hides.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lowdose.metrics.residual import residual_statistics
 from lowdose.physics.correlation import taps_of
-from lowdose.physics.dose import NoiseModel
+from lowdose.physics.dose import NoiseModel, check_finite
 from lowdose.trust.finding import Finding
 
 Image = NDArray[np.float64]
@@ -122,6 +124,8 @@ def standardised_residual(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseMod
     ValueError
         If the images differ in shape, have not two axes of at least 64 pixels, or the model holds
         no noise.
+    NoiseModelError
+        If a pixel is no finite number.
 
     Examples
     --------
@@ -156,10 +160,8 @@ def residual_findings(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) 
     levels = _noise_levels(noisy, estimate, noise)
     seen = levels[np.isfinite(levels)]
     smoothest = float(np.quantile(seen, _SMOOTHEST)) if seen.size else math.nan
-    excess = max(
-        moments.lag1_y - noise.correlation[0],
-        moments.lag1_x - noise.correlation[1],
-    )
+    down, across = noise.correlation
+    excess = max(moments.lag1_y - down, moments.lag1_x - across)
     return [
         noise_removed(smoothest, moments.variance_ratio),
         spectrum_removed(residual, noise),
@@ -193,7 +195,11 @@ def noise_removed(level: float, variance_ratio: float) -> Finding:
 
     Notes
     -----
-    RATES_NOISE
+    Of 525 honest results (105 micrographs at five doses) 1 gave a warning; a note 0, 0, 24, 47 and
+    74 % at 5, 20, 100, 500 and 2500 electrons: published micrographs hold noise of their own. Half
+    the gain was noted and twice the gain warned of in all simulated images up to 100 electrons.
+    On micrographs half the gain was always noted; twice the gain was found in all up to 20
+    electrons, in 62 % at 100 and in 31 % above, where texture hides the noise that is missing.
     """
     low, high = _LEVELS
     name = "noise removed"
@@ -236,7 +242,8 @@ def spectrum_removed(residual: Image, noise: NoiseModel) -> Finding:
     """Whether more than the noise was taken off at any spatial frequency.
 
     The power of the residual, ring by ring in Fourier space, over that of the noise; correlated
-    noise is allowed for by its own spectrum.
+    noise is allowed for by its own spectrum. The threshold is four deviations of a ring's mean and
+    8 %. Warned of 1 in 525 honest results, and of 1 in 32 with noise correlated by 0.15 or 0.35.
 
     Parameters
     ----------
@@ -275,7 +282,9 @@ def spectrum_removed(residual: Image, noise: NoiseModel) -> Finding:
 def neighbours_removed(correlation: float, pixels: int) -> Finding:
     """Whether neighbours in what was taken off belong together, as in structure.
 
-    Noise that a result follows makes them differ, so that only a positive correlation tells.
+    Noise that a result follows makes them differ, so that only a positive correlation tells. The
+    threshold is four deviations of that of white noise, and 0.02. Warned of none of 525 honest
+    results.
 
     Parameters
     ----------
@@ -302,6 +311,9 @@ def neighbours_removed(correlation: float, pixels: int) -> Finding:
 
 def brightness_kept(residual: Image, bins: NDArray[np.intp]) -> Finding:
     """Whether regions of each brightness keep it: the mean of what was taken off is 0 in each.
+
+    The threshold is four deviations of the mean of white noise, and 0.05 noise deviations a pixel.
+    Warned of none of 525 honest results.
 
     Parameters
     ----------
@@ -332,6 +344,9 @@ def brightness_kept(residual: Image, bins: NDArray[np.intp]) -> Finding:
 
 def noise_against_brightness(levels: Image, bins: NDArray[np.intp]) -> Finding:
     """Whether the noise grows with the brightness as the noise model says.
+
+    Less of it than 0.85 at any brightness is a warning; more may be texture. Warned of none of 525
+    honest results.
 
     Parameters
     ----------
@@ -384,7 +399,17 @@ def contradictions(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) -> 
     Evidence
         Its threshold is that of as many independent normal numbers as there are windows, of which
         none passes in 95 % of images (Bonferroni: windows overlap, so it is fewer), and 5 % more
-        deviations for what honest results miss.
+        deviations for what honest results miss. Passed by 2 of 525 honest results, both at 2500
+        electrons.
+
+    Notes
+    -----
+    Measured on results of the `everyday` weights: a square of 5 pixels, three noise deviations
+    off, was found in all of 108 micrographs of 5 to 500 electrons, and each of 48 rows missing
+    from simulated lattices of 20, 100 or 500. Blur of 1.5 or 2 pixels was found, by this or
+    another test of this module, in all micrographs from 100 electrons on, in 94 % at 20 and in
+    61 % at 5; of those in which it moves a pixel by more than 0.12 noise deviations, root mean
+    square, in all and 93 %. Where it moves less, the noise hides what was lost.
     """
     noisy, estimate = _checked(noisy, estimate, noise)
     unit = 1 / noise.gain
@@ -446,6 +471,8 @@ def _checked(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) -> tuple[
         )
     if noise.is_noise_free:
         raise ValueError("the noise model has gain 0, which is no noise: nothing to compare with")
+    for image in (noisy, estimate):
+        check_finite(image)
     return noisy, estimate
 
 

@@ -154,7 +154,10 @@ def data_resolution(found: Resolution) -> Finding:
 def result_resolution(found: Resolution) -> Finding:
     """Say in words whether the result reaches as far as the data do.
 
-    RATES_RESULT
+    It warns where the result ends at 1.75 times the period of the data: the largest of 69 honest
+    results (23 micrographs at 20, 100 and 500 electrons) was 1.71. Blur of 2 pixels gave a warning
+    where the data reach far enough for that: on the 12 of them that nothing was chosen by, in 42 %
+    at 20 electrons, 67 % at 100 and 83 % at 500. `contradictions` sees more of it.
 
     Parameters
     ----------
@@ -180,7 +183,10 @@ def result_resolution(found: Resolution) -> Finding:
 def invented_detail(found: Resolution) -> Finding:
     """Say in words whether two results agree on what the data know nothing of.
 
-    RATES_INVENTED
+    It warns of an agreement above 0.85 in two rings in a row, where the result has more than a
+    tenth of the recorded amplitude: the largest of 69 honest results was 0.78, and a pattern that
+    the network adds to everything has 0.97 and more. It is not seen where the data hold structure
+    of its size: what is invented among real structure is a matter for `contradictions`.
 
     Parameters
     ----------
@@ -284,4 +290,4 @@ def _power(image: NDArray[np.float32], count: int) -> NDArray[np.float64]:
     """Sum of the power in each ring."""
     sums = np.bincount(_rings(image.shape), hann_power(image.astype(np.float64)).ravel())
     sums = sums[1 : count + 1]
-    return np.asarray(sums + 1e-12 * sums.max(), np.float64)
+    return np.asarray(np.maximum(sums, 1e-12 * sums.max() + 1e-300), np.float64)
