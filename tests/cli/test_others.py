@@ -59,7 +59,7 @@ def test_info_says_what_is_odd_about_an_image_and_what_to_do(call, tmp_path):
     (row,) = [
         line for line in call("info", tmp_path / "a.npy").stdout.splitlines() if "row noise" in line
     ]
-    assert "warning: whole rows" in row
+    assert "warning: Whole rows" in row
     assert "destripe" in row
 
 

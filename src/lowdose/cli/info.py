@@ -80,7 +80,7 @@ def _sentence(finding: dict[str, Any]) -> str:
     if finding["level"] == "fine":
         return ""
     mark = "warning: " if finding["level"] == "warning" else ""
-    return f"{mark}{finding['meaning']}; {finding['action']}"
+    return f"{mark}{finding['meaning']} {finding['action']}"
 
 
 def _neighbours(down: float, across: float) -> str:

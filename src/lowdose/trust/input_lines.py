@@ -40,16 +40,18 @@ def _finding(
         return None
     value, threshold = offsets
     if value <= threshold:
-        return Finding(name, "fine", value, threshold, f"{lines} have no offsets of their own")
+        return Finding(
+            name, "fine", value, threshold, f"{lines.capitalize()} have no offsets of their own."
+        )
     return Finding(
         name,
         "warning",
         value,
         threshold,
-        f"whole {lines} are brighter or darker than their neighbours, by {value:.2g} times the "
-        f"noise of a pixel: {cause} noise, which no electron made",
-        f"take the {lines}' offsets off first (destripe); denoising keeps them as if they were "
-        "specimen",
+        f"Whole {lines} are brighter or darker than their neighbours, by {value:.2g} times the "
+        f"noise of a pixel: {cause} noise, which no electron made.",
+        f"Take the {lines}' offsets off first (destripe); denoising keeps them as if they were "
+        "specimen.",
     )
 
 

@@ -35,8 +35,8 @@ def photon_transfer(view: View) -> Finding | None:
     if view.scatter is None:
         return None
     if view.noise.is_noise_free:
-        meaning = "next to no noise was found, so there is nothing to take off"
-        action = "if the image is noisy, it was filtered or clipped: start from the raw data"
+        meaning = "Next to no noise was found, so there is nothing to take off."
+        action = "If the image is noisy, it was filtered or clipped: start from the raw data."
         return Finding(name, "note", 0.0, _FACTOR, meaning, action)
     ratios = _ratios(view, view.scatter)
     if not len(ratios):
@@ -44,7 +44,7 @@ def photon_transfer(view: View) -> Finding | None:
     more, less = _excess(ratios)
     value = max(more, less)
     if value <= _FACTOR:
-        meaning = "the noise grows with the signal as the noise model says"
+        meaning = "The noise grows with the signal as the noise model says."
         return Finding(name, "fine", value, _FACTOR, meaning)
     if more >= less:
         return Finding(
@@ -52,18 +52,18 @@ def photon_transfer(view: View) -> Finding | None:
             "warning",
             value,
             _FACTOR,
-            f"even homogeneous parts vary {more:.2g} times as much as the noise model says: the "
-            "gain is higher than assumed, or fine texture is everywhere",
-            "compare with the gain of the camera; pass --gain NUMBER, or --gain fit to measure it",
+            f"Even homogeneous parts vary {more:.2g} times as much as the noise model says: the "
+            "gain is higher than assumed, or fine texture is everywhere.",
+            "Compare with the gain of the camera; pass --gain NUMBER, or --gain fit to measure it.",
         )
     return Finding(
         name,
         "warning",
         value,
         _FACTOR,
-        f"homogeneous parts vary {less:.2g} times less than the noise model says: the gain is "
-        "lower than assumed, or the image was filtered or averaged",
-        "with too much noise assumed detail is lost: pass --gain NUMBER, or --gain fit",
+        f"Homogeneous parts vary {less:.2g} times less than the noise model says: the gain is "
+        "lower than assumed, or the image was filtered or averaged.",
+        "With too much noise assumed detail is lost: pass --gain NUMBER, or --gain fit.",
     )
 
 
@@ -97,16 +97,16 @@ def correlation(view: View) -> Finding | None:
     down, across = (0.0, 0.0) if _is_white(view, scatter) else scatter.correlation
     value = max(down, across)
     if value <= _CORRELATION:
-        meaning = "neighbouring pixels have noise of their own"
+        meaning = "Neighbouring pixels have noise of their own."
         return Finding(name, "fine", value, _CORRELATION, meaning)
     return Finding(
         name,
         "note",
         value,
         _CORRELATION,
-        f"the noise of neighbours correlates, {down:.2g} down and {across:.2g} across: a detector "
-        "that blurs, or an image that was interpolated, smoothed or denoised before",
-        "denoise before any resampling, alignment or filter, if the raw data exist",
+        f"The noise of neighbours correlates, {down:.2g} down and {across:.2g} across: a detector "
+        "that blurs, or an image that was interpolated, smoothed or denoised before.",
+        "Denoise before any resampling, alignment or filter, if the raw data exist.",
     )
 
 
@@ -125,16 +125,16 @@ def repeated_values(view: View) -> Finding | None:
     if counted is None:
         return None
     if counted <= _REPEATED:
-        meaning = "neighbouring pixels are equal as often as chance has it"
+        meaning = "Neighbouring pixels are equal as often as chance has it."
         return Finding(name, "fine", counted, _REPEATED, meaning)
     return Finding(
         name,
         "warning",
         counted,
         _REPEATED,
-        f"neighbouring pixels are equal {min(counted, 1e4):.2g} times as often as noise makes "
-        "them: a median filter went over the image, or pixels were doubled to enlarge it",
-        "start from the data before that step: their noise can no longer be told from specimen",
+        f"Neighbouring pixels are equal {min(counted, 1e4):.2g} times as often as noise makes "
+        "them: a median filter went over the image, or pixels were doubled to enlarge it.",
+        "Start from the data before that step: their noise can no longer be told from specimen.",
     )
 
 

@@ -31,15 +31,15 @@ def hot_pixels(view: View) -> Finding | None:
     size = sum(tile.size for tile in view.tiles)
     name, value, threshold = "hot pixels", float(hot + dead), float(max(4, size // _RARE))
     if value <= threshold:
-        return Finding(name, "fine", value, threshold, "no single pixels stick out")
+        return Finding(name, "fine", value, threshold, "No single pixels stick out.")
     return Finding(
         name,
         "warning",
         value,
         threshold,
         f"{hot} single pixels are far brighter and {dead} far darker than all around them, in "
-        f"{size:.3g} looked at: defects of the detector, or X-rays",
-        "put the median of their neighbours in their place first, or record new reference images",
+        f"{size:.3g} looked at: defects of the detector, or X-rays.",
+        "Put the median of their neighbours in their place first, or record new reference images.",
     )
 
 
@@ -76,15 +76,15 @@ def grid(view: View) -> Finding | None:
     value = min(_jump(tiles), _jump([tile.T for tile in tiles]))
     name = "block grid"
     if value <= _JUMP:
-        return Finding(name, "fine", value, _JUMP, "no traces of JPEG")
+        return Finding(name, "fine", value, _JUMP, "No traces of JPEG.")
     return Finding(
         name,
         "warning",
         value,
         _JUMP,
-        f"neighbours differ by {value:.0%} more across every eighth row and column: the image "
-        "was stored as JPEG, which has thrown noise and detail away",
-        "go back to the file of the microscope (TIFF, MRC, DM4)",
+        f"Neighbours differ by {value:.0%} more across every eighth row and column: the image "
+        "was stored as JPEG, which has thrown noise and detail away.",
+        "Go back to the file of the microscope (TIFF, MRC, DM4).",
     )
 
 

@@ -40,15 +40,15 @@ def top_value(view: View) -> Finding | None:
     value = share if is_cut else 0.0
     name = "saturation"
     if value <= _SHARE:
-        return Finding(name, "fine", value, _SHARE, "no pixels pile up at the highest value")
+        return Finding(name, "fine", value, _SHARE, "No pixels pile up at the highest value.")
     return Finding(
         name,
         "warning",
         value,
         _SHARE,
         f"{value:.2%} of the pixels have the highest value: the detector or the file format was "
-        "saturated there",
-        "lower the exposure or the contrast; do not read intensities off these places",
+        "saturated there.",
+        "Lower the exposure or the contrast; do not read intensities off these places.",
     )
 
 
@@ -65,15 +65,15 @@ def lowest_value(view: View) -> Finding | None:
         threshold = max(_CLIPPED, 4 * math.sqrt(by_chance / _size(view)))
     name = "clipped values"
     if value <= threshold:
-        return Finding(name, "fine", value, threshold, "no pixels pile up at the lowest value")
+        return Finding(name, "fine", value, threshold, "No pixels pile up at the lowest value.")
     return Finding(
         name,
         "warning",
         value,
         threshold,
         f"{value:.2%} more pixels have the lowest value than the noise brings there: the black "
-        "level was set too high, or an offset was taken off and negative values cut",
-        "raise the black level, or export without clipping: means there are too high",
+        "level was set too high, or an offset was taken off and negative values cut.",
+        "Raise the black level, or export without clipping: means there are too high.",
     )
 
 
@@ -155,16 +155,16 @@ def coarse_steps(view: View) -> Finding | None:
         return None
     name, value = "rounding", view.step
     if value <= _COARSE:
-        meaning = "the steps of the values are finer than the noise"
+        meaning = "The steps of the values are finer than the noise."
         return Finding(name, "fine", value, _COARSE, meaning)
     return Finding(
         name,
         "note",
         value,
         _COARSE,
-        f"the values are rounded to steps of {view.step * view.unit:.3g}, {value:.2g} times the "
-        "noise that is left: the image was stored with too few grey levels",
-        "export with 16 bits or as floating point",
+        f"The values are rounded to steps of {view.step * view.unit:.3g}, {value:.2g} times the "
+        "noise that is left: the image was stored with too few grey levels.",
+        "Export with 16 bits or as floating point.",
     )
 
 
@@ -188,12 +188,12 @@ def constant_areas(view: View) -> Finding | None:
     value = (alike - min(dark, 2 * few)) / total
     name = "constant areas"
     if value <= _CONSTANT:
-        return Finding(name, "fine", value, _CONSTANT, "no part of the image is constant")
+        return Finding(name, "fine", value, _CONSTANT, "No part of the image is constant.")
     return Finding(
         name,
         "note",
         value,
         _CONSTANT,
-        f"{value:.1%} of the image is exactly constant: a mask, a border, or clipped areas",
-        "crop borders away: what is masked tells nothing, and its edges look like specimen",
+        f"{value:.1%} of the image is exactly constant: a mask, a border, or clipped areas.",
+        "Crop borders away: what is masked tells nothing, and its edges look like specimen.",
     )

@@ -31,6 +31,9 @@ _CLEAR = 0.5
 _LEAST_AMPLITUDE = 0.1
 # Results of honest weights end so much before the data, at most; see `result_resolution`.
 _SHORTFALL = 1.75
+# Of the width of the image: periods longer than this share have rings of less than a hundred
+# frequencies.
+_FEW_RINGS = 0.1
 # Halves that agree so well about what the data do not hold: more than chance, less than sure.
 _AGREED = 0.85
 
@@ -166,7 +169,10 @@ def result_resolution(found: Resolution) -> Finding:
     """
     name, value = "resolution of the result", found.result_px
     threshold = _SHORTFALL * found.data_px
-    if not value > threshold:  # both may be infinite
+    if found.data_px * found.frequency[0] > _FEW_RINGS:
+        meaning = "Half of the electrons show next to no structure, so no resolution can be told."
+        return Finding(name, "note", value, threshold, meaning, "Only more electrons show detail.")
+    if value <= threshold:
         meaning = f"The result shows what the data hold down to periods of {value:.1f} px."
         return Finding(name, "fine", value, threshold, meaning)
     return Finding(
