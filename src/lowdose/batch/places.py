@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lowdose.batch.record import record_of
-from lowdose.errors import ConfigError, InputError
+from lowdose.errors import ConfigError, InputError, OutputError
 from lowdose.io import by_suffix, family_suffix, identify
 
 
@@ -57,6 +57,20 @@ def deviation_path(target: Path) -> Path:
     """
     name, suffix = _stem(target), target.name[len(_stem(target)) :]
     return target.with_name(f"{name}_std{'.tif' if suffix.lower() == '.png' else suffix}")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those around it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OutputError(f"{path}: cannot be made a folder ({err.strerror}).") from err
 
 
 def find_inputs(names: Iterable[str], *, listed: Iterable[str] = ()) -> list[Input]:

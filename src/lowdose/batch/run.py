@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowdose.batch.choices import Engine, Options
-from lowdose.batch.places import Job, deviation_path
+from lowdose.batch.places import Job, deviation_path, make_folder
 from lowdose.batch.record import (
     as_json,
     file_facts,
@@ -140,10 +140,10 @@ class Batch:
         micrograph = read(job.source, nonfinite=self.options.nonfinite)
         noise = self.options.noise.model_for(micrograph.pixels)
         if not job.is_whole:
-            _make_folder(target.parent)
+            make_folder(target.parent)
         for each in targets:
             check_output(each)
-        candidates = [self._loaded(name) for name in self._names]
+        candidates = [self.loaded(name) for name in self._names]
         if self.options.uncertainty:
             for candidate in candidates:
                 candidate.check_uncertainty()
@@ -219,7 +219,14 @@ class Batch:
             return is_current(record, source, target)
         raise OutputError(f"{target}: {problem}. Pass --overwrite to replace it.")
 
-    def _loaded(self, name: str) -> Denoiser:
+    def loaded(self, name: str) -> Denoiser:
+        """Network of these weights, loaded once.
+
+        Raises
+        ------
+        WeightsError, ConfigError
+            If it cannot be.
+        """
         if name not in self._denoisers:
             import torch
 
@@ -278,13 +285,6 @@ def _source_facts(path: Path, micrograph: Micrograph) -> dict[str, Any]:
         "axes": [asdict(axis) for axis in micrograph.axes],
         "metadata": dict(micrograph.metadata),
     }
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise OutputError(f"{path}: cannot be made a folder ({err.strerror}).") from err
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -15,7 +15,8 @@ from lowdose.cli.lines import one_line
 from lowdose.cli.progress import Bar
 
 if TYPE_CHECKING:
-    from lowdose.batch import Outcome
+    from lowdose.batch import NoiseChoice, Outcome
+    from lowdose.infer import Denoiser
 
 
 class Precision(StrEnum):
@@ -81,6 +82,10 @@ def denoise(
         bool,
         typer.Option("--uncertainty", help="Also write OUT_std: each pixel's standard deviation."),
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Also write OUT_report.html, as `lowdose report` does."),
+    ] = False,
     nonfinite: Annotated[
         Nonfinite, typer.Option(help="What to do about NaN and infinite pixels.")
     ] = Nonfinite.refuse,
@@ -122,7 +127,23 @@ def denoise(
             bar.hide()
             outcomes.append(outcome)
             _print(outcome, is_choice=model == AUTO, is_quiet=quiet)
+            if report and outcome.noise:
+                _report(outcome, batch.loaded(outcome.model), choice, bar)
     _conclude(outcomes, is_quiet=quiet)
+
+
+def _report(outcome: Outcome, denoiser: Denoiser, choice: NoiseChoice, bar: Bar) -> None:
+    """Write the page of a result beside it."""
+    from lowdose.report.files import report_path, write_report
+
+    source, target = outcome.source, outcome.target
+    assert target is not None  # there is a result
+
+    def show(step: str, done: int, total: int) -> None:
+        bar(f"{one_line(source.name)}: {step}", done, total)
+
+    write_report(source, report_path(target), denoiser, choice=choice, progress=show)
+    bar.hide()
 
 
 def _print(outcome: Outcome, *, is_choice: bool, is_quiet: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -59,8 +60,11 @@ def report(
     if threads:
         torch.set_num_threads(threads)
     denoiser, errors = Denoiser(model, device=device), []
+    stems = Counter(file.stem for file in files)
     for number, file in enumerate(files, 1):
-        target = _target(file, output)
+        # a.mrc and a.tif keep their suffix as part of the name.
+        is_only = stems[file.stem] == 1
+        target = _target(file if is_only else file.with_name(f"{file.name}.html"), output)
         with Bar(is_quiet=quiet) as bar:
 
             def show(step: str, done: int, total: int) -> None:
@@ -89,10 +93,13 @@ def report(
 
 
 def _target(file: Path, output: Path | None) -> Path:
-    name = f"{file.stem}_report.html"
+    from lowdose.batch.places import make_folder
+    from lowdose.report.files import report_path
+
+    beside = report_path(file)
     if output is None:
-        return file.with_name(name)
+        return beside
     if output.suffix == ".html" and not os.path.isdir(output):
         return output
-    output.mkdir(parents=True, exist_ok=True)
-    return output / name
+    make_folder(output)
+    return output / beside.name

@@ -12,7 +12,7 @@ from lowdose import __version__
 from lowdose.batch.choices import NoiseChoice
 from lowdose.batch.record import sha256_of
 from lowdose.bench.methods import parse_method, told
-from lowdose.errors import ConfigError, NoiseModelError
+from lowdose.errors import ConfigError, NoiseModelError, OutputError
 from lowdose.io import read
 from lowdose.micrograph import Micrograph
 from lowdose.report.page import write_page
@@ -21,6 +21,21 @@ from lowdose.trust.review import Progress, Review, review
 
 if TYPE_CHECKING:
     from lowdose.infer import Denoiser
+
+
+# What every report has among its first bytes.
+_MARK, _HEAD = b"lowdose report", 4096
+
+
+def report_path(beside: Path) -> Path:
+    """Where the report of a file goes, unless it is named.
+
+    Examples
+    --------
+    >>> report_path(Path("day1/scan.mrc")).name
+    'scan_report.html'
+    """
+    return beside.with_name(f"{beside.stem}_report.html")
 
 
 def write_report(
@@ -62,8 +77,9 @@ def write_report(
     InputError, NoiseModelError, ConfigError
         If the file cannot be read, its noise is not as it is said to be, or it has no such frame.
     OutputError
-        If the page cannot be written.
+        If the page cannot be written, or would replace a file that is no report.
     """
+    _refuse_to_replace(target)
     whole = read(source)
     if not 0 <= frame < whole.frame_count:
         raise ConfigError(f"{source}: has {whole.frame_count} frames, and no frame {frame}")
@@ -84,6 +100,19 @@ def write_report(
     )
     write_page(target, page)
     return found
+
+
+def _refuse_to_replace(target: Path) -> None:
+    """Refuse a name of anything but an older report."""
+    if not os.path.lexists(target):
+        return
+    try:
+        with open(target, "rb") as file:
+            is_report = _MARK in file.read(_HEAD)
+    except OSError:
+        is_report = False
+    if not is_report:
+        raise OutputError(f"{target}: exists, and is no report of lowdose; name another file")
 
 
 def _frame(whole: Micrograph, number: int) -> Micrograph:

@@ -1,0 +1,90 @@
+"""``lowdose score``, ``lowdose report`` and what ``denoise`` has of them."""
+
+import json
+
+import numpy as np
+import pytest
+
+import lowdose
+from lowdose.data.simulate import simulate_truth
+from lowdose.micrograph import Micrograph
+
+
+@pytest.fixture
+def scan(tmp_path):
+    clean = simulate_truth("particles", (192, 192), rng=np.random.default_rng(1)).pixels
+    rng = np.random.default_rng(0)
+    for name in ("scan", "again"):
+        counts = rng.poisson(clean * (30 / clean.mean())).astype(np.uint16)
+        lowdose.write(tmp_path / f"{name}.mrc", Micrograph(counts))
+    return tmp_path / "scan.mrc"
+
+
+METHODS = "--method", "everyday", "--method", "gaussian"
+
+
+def test_methods_are_scored_the_best_first(call, scan):
+    result = call("score", scan, *METHODS)
+    assert result.exit_code == 0
+    names = [line.split()[0] for line in result.stdout.splitlines()[1:4]]
+    assert names == ["everyday", "gaussian", "input"]
+    assert "everyday has the least error" in result.stdout
+
+
+def test_scores_as_json_hold_the_noise_they_rest_on(call, scan):
+    facts = json.loads(call("score", scan, *METHODS, "--json", "--gain", "1").stdout)
+    assert [each["name"] for each in facts["scores"]] == ["everyday", "gaussian", "input"]
+    assert facts["noise"]["gain"] == 1
+
+
+def test_two_exposures_score_each_other(call, scan):
+    one = json.loads(call("score", scan, *METHODS, "--json").stdout)
+    two = json.loads(
+        call("score", scan, *METHODS, "--json", "--against", scan.with_name("again.mrc")).stdout
+    )
+    mse = {each["name"]: each["mse"] for each in one["scores"]}
+    pair = {each["name"]: each["mse"] for each in two["scores"]}
+    assert pair["gaussian"] == pytest.approx(mse["gaussian"], rel=0.15)
+
+
+def test_exposures_that_do_not_fit_end_in_a_sentence(call, scan, tmp_path):
+    lowdose.write(tmp_path / "small.mrc", Micrograph(np.ones((64, 64), np.uint16)))
+    result = call("score", scan, *METHODS, "--against", tmp_path / "small.mrc")
+    assert result.exit_code == 2
+    assert "alike" in result.stderr
+
+
+def test_an_image_without_noise_cannot_be_scored(call, tmp_path):
+    lowdose.write(tmp_path / "flat.mrc", Micrograph(np.ones((64, 64), np.uint16)))
+    result = call("score", tmp_path / "flat.mrc", *METHODS)
+    assert (result.exit_code, "flat.mrc" in result.stderr) == (2, True)
+
+
+def test_reports_of_several_files_go_into_a_folder(call, scan, tmp_path):
+    lowdose.write(tmp_path / "scan.tif", lowdose.read(scan))
+    (tmp_path / "bad.mrc").write_bytes(b"nothing")
+    files = scan, tmp_path / "scan.tif", tmp_path / "bad.mrc"
+    result = call("report", *files, "-o", tmp_path / "pages")
+    assert result.exit_code == 4
+    assert "bad.mrc" in result.stderr
+    pages = sorted(page.name for page in (tmp_path / "pages").iterdir())
+    assert pages == ["scan.mrc_report.html", "scan.tif_report.html"]
+    assert "of the squared error is gone" in result.stdout
+
+
+def test_one_page_is_not_for_many_files(call, scan, tmp_path):
+    result = call("report", scan, scan.with_name("again.mrc"), "-o", tmp_path / "one.html")
+    assert (result.exit_code, "folder" in result.stderr) == (2, True)
+
+
+def test_denoising_writes_report_and_uncertainty_when_asked(call, scan):
+    result = call("denoise", scan, "--report", "--uncertainty")
+    assert result.exit_code == 0
+    made = {path.name for path in scan.parent.iterdir()}
+    assert {"scan_denoised.mrc", "scan_denoised_std.mrc", "scan_denoised_report.html"} <= made
+
+
+def test_auto_says_which_network_it_took(call, scan):
+    result = call("denoise", scan, "--model", "auto")
+    assert result.exit_code == 0
+    assert "  everyday  " in result.stdout or "  fast  " in result.stdout
