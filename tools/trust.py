@@ -32,7 +32,7 @@ from lowdose.trust.uncertainty import denoise_with_uncertainty
 COUNTS = NoiseModel(1.0)
 NETWORKS = "everyday", "fast"
 DOSES = 5.0, 25.0, 100.0, 500.0, 2500.0
-METHODS = (*NETWORKS, "gaussian", "wiener", "wavelet:anscombe", "chambolle")
+METHODS = (*NETWORKS, "gaussian", "median", "wiener", "wavelet:anscombe")
 
 
 def exposures(truths: list[Any], dose: float) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
@@ -67,6 +67,7 @@ def scores_of(truths: list[Any], dose: float) -> dict[str, float]:
     }
     return figures | {
         "scatter everyday": float(np.std(ratios["everyday"])),
+        **{f"scatter over stated {name}": _scatter(rows, name) for name in names},
         "inside the 90 % interval": float(np.mean(inside)),
         "rank correlation": float(np.mean(ranks)),
         "auto over oracle, sums": sum(chosen) / sum(oracle),
@@ -76,6 +77,12 @@ def scores_of(truths: list[Any], dose: float) -> dict[str, float]:
             np.mean(np.divide(chosen, [t["everyday"] for _, t in rows]))
         ),
     }
+
+
+def _scatter(rows: list[Any], name: str) -> float:
+    """Root mean square of how far estimates are off, in stated standard errors."""
+    off = [(found[name].mse - true[name]) / found[name].mse_std for found, true in rows]
+    return float(np.sqrt(np.mean(np.square(off))))
 
 
 def doubts(truths: list[Any], dose: float, weights: str) -> Iterator[tuple[str, NDArray[Any]]]:

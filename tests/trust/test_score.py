@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from lowdose.errors import NoiseModelError
 from lowdose.physics.dose import NoiseModel
-from lowdose.trust.score import HELD_OUT, INPUT, score, score_pair, scored_windows
+from lowdose.trust.score import INPUT, score, score_pair, scored_windows
 
 COUNTS = NoiseModel(1.0)
 
@@ -59,9 +59,9 @@ def test_the_error_is_that_measured_with_the_truth(noise):
         for each in found.scores:
             if each.name != INPUT:
                 ratios[each.name].append(each.mse / noise.gain**2 / true[each.name])
-    # The dose left is 2 % smaller; twelve images leave 1 to 2 % of chance.
+    # Twelve images leave 1 to 2 % of chance.
     for name, values in ratios.items():
-        assert np.mean(values) == pytest.approx(1.02, abs=0.05), name
+        assert np.mean(values) == pytest.approx(1.0, abs=0.05), name
 
 
 def test_intervals_hold_nine_in_ten():
@@ -70,7 +70,7 @@ def test_intervals_hold_nine_in_ten():
         true = true_errors(pixels, clean)
         for each in score(pixels, COUNTS, METHODS).scores:
             low, high = each.interval
-            expected = true.get(each.name, float(np.mean((pixels - clean) ** 2)) / (1 - HELD_OUT))
+            expected = true.get(each.name, float(np.mean((pixels - clean) ** 2)))
             hits.append(low <= expected <= high)
     assert np.mean(hits) > 0.8
 
@@ -85,7 +85,7 @@ def test_methods_come_in_the_order_of_their_true_errors():
 def test_the_input_has_the_variance_of_its_noise():
     pixels, clean = next(draws(COUNTS))
     own = next(each for each in score(pixels, COUNTS, {}).scores if each.name == INPUT)
-    assert own.mse == pytest.approx(clean.mean() / (1 - HELD_OUT), rel=0.01)
+    assert own.mse == pytest.approx(clean.mean(), rel=0.01)
 
 
 def test_a_method_that_changes_next_to_nothing_is_told_from_the_input():

@@ -24,8 +24,7 @@ Progress = Callable[[int, int], None]
 
 INPUT = "input"
 """Name under which the noisy image itself is scored."""
-# Of the dose so much is held out to test on: 5 % biases the error of a network by 2 to 4 %, this
-# by 1 to 2 %, and the estimate scatters no more for it.
+# Of the dose so much is held out to test on; the estimate scatters no more for so little.
 HELD_OUT = 0.02
 # Of a larger image windows are scored: together so many pixels, each of this side.
 _MOST_PIXELS, _WINDOW = 1 << 20, 512
@@ -122,6 +121,10 @@ def score(
     the last term scatters little even for a small share [2]_. What is left of it where a method
     changes little is taken off by a control variate, the noisy image, whose error is known.
 
+    That is the error at the dose of `a`. At the full dose it is smaller by what the missing
+    electrons move the estimate, :math:`\mathrm E\,(g - h)^2`: exactly so for a linear method, to
+    first order for any other.
+
     Parameters
     ----------
     pixels : ndarray, shape (H, W) or (N, H, W)
@@ -132,8 +135,7 @@ def score(
     methods : mapping of str to Estimator
         By name; each is called twice for each window.
     held_out : float
-        Share of the dose. The errors are those at the dose left: with 2 % they are 1 to 2 % above
-        those at the full dose.
+        Share of the dose.
     seed : int
         Of the dealing.
     progress : callable
@@ -290,9 +292,7 @@ class Deal:
         exact = recorded.astype(np.float64)
         self.variance = exact + readout**2
         self._contrast = exact - (exact - self.part) / held_out
-        self.input_terms = Terms(
-            np.zeros_like(exact), self.variance / kept, self.variance, is_input=True
-        )
+        self.input_terms = Terms(np.zeros_like(exact), self.variance, self.variance, is_input=True)
         # The image itself as an estimate, less the error that it is known to have.
         itself = self.part / np.float64(kept) - exact
         self._control = itself**2 + 2 * itself * self._contrast - self.variance * (1 + 1 / kept)
@@ -306,7 +306,9 @@ class Deal:
         dealt = 2 * (less - full) * self._contrast
         power = float(np.sum(self._control**2))
         part = float(np.sum((dealt - dealt.mean()) * self._control)) / power if power else 0.0
-        residual = (less - self.recorded) ** 2 - self.variance
+        # By how much the part's smaller dose makes the error larger, to first order.
+        dearer = (less - full) ** 2
+        residual = (less - self.recorded) ** 2 - self.variance - dearer
         return Terms(residual, dealt - part * self._control, self.variance)
 
 

@@ -26,8 +26,6 @@ _MARGIN = 16
 # By how much, as a logarithm, a network is off from image to image: the deviation over the crops of
 # docs/trust.md. What the image itself says counts the less, the less sure it is.
 _USUALLY_OFF = 0.25
-# Squared errors fall with about this power of the dose, and a little less of it is looked at.
-_ERROR_BY_DOSE = 0.65
 # A network that errs this many times as much as it states, beyond doubt, sees what it does not
 # know: on the crops of docs/trust.md, none of which it was trained on, one in a hundred does.
 _SURPRISE = 1.45
@@ -135,7 +133,7 @@ def calibrate(denoiser: Denoiser, micrograph: Micrograph, denoised: Denoised) ->
 
 def _corrected(general: float, score: Score, stated: float) -> Calibration:
     """Weigh what the image says against what is usual."""
-    error = score.mse * (1 - HELD_OUT) ** _ERROR_BY_DOSE
+    error = score.mse
     if stated <= 0 or not math.isfinite(error):
         return Calibration(general)
     # An error estimated below zero says no more than that it is small.
