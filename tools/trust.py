@@ -2,6 +2,7 @@
 
 python tools/trust.py scores ../shared/micrographs/test
 python tools/trust.py coverage ../shared/micrographs/test
+python tools/trust.py faults ../shared/micrographs/test     plants faults and looks for them
 python tools/trust.py calibrate ../shared/micrographs/val     writes the factor of shipped weights
 """
 
@@ -10,13 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, median_filter
 from scipy.stats import spearmanr
 
 from lowdose.bench.methods import parse_method, told
@@ -24,8 +26,12 @@ from lowdose.data.truths import draw_truths, load_truths
 from lowdose.infer import Denoiser
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
+from lowdose.physics.estimate import estimate_noise
 from lowdose.physics.noise import expose
 from lowdose.records import shipped
+from lowdose.trust.finding import Finding
+from lowdose.trust.input import examine
+from lowdose.trust.residual import contradiction_finding, contradictions, residual_findings
 from lowdose.trust.score import INPUT, NINE_TENTHS, score
 from lowdose.trust.uncertainty import denoise_with_uncertainty
 
@@ -129,12 +135,76 @@ def calibrate(truths: list[Any], doses: list[float], weights: str) -> dict[str, 
     return {f"{weights}: factor": record["calibration"]["factor"]}
 
 
+def faults_of(truths: list[Any], dose: float) -> dict[str, float]:
+    """Share of images in which a fault is found, and in which one is found where none is."""
+    denoiser = Denoiser("everyday")
+    found: dict[str, list[bool]] = {}
+
+    def note(fault: str, findings: Iterable[Finding], *names: str) -> None:
+        warned = {each.name for each in findings if each.level == "warning"}
+        found.setdefault(fault, []).append(bool(warned & set(names) if names else warned))
+
+    for number, (_, _, recorded) in enumerate(exposures(truths, dose)):
+        rng = np.random.default_rng(number)
+        result = denoiser(Micrograph(recorded), noise=COUNTS).micrograph.pixels
+        note("result: honest", _of_result(recorded, result))
+        note("result: 3 deviations added over 5 x 5", _of_result(recorded, _marked(result, rng)))
+        for width in (1.5, 2.0):
+            blurred = gaussian_filter(result, width)
+            note(f"result: blurred by {width} px", _of_result(recorded, blurred))
+        for name, (pixels, noise) in _inputs(recorded, rng).items():
+            findings = examine(pixels, noise or estimate_noise(pixels)).findings
+            note(f"input: {name}, any warning", findings)
+            expected = EXPECTED.get(name)
+            if expected:
+                note(f"input: {name}", findings, *expected)
+                honest = examine(recorded, COUNTS).findings
+                note(f"input: honest, as {name}", honest, *expected)
+    return {fault: float(np.mean(values)) for fault, values in found.items()}
+
+
+EXPECTED = {
+    "median-filtered": ("repeated values", "correlated noise"),
+    "gain given twice too high": ("photon transfer",),
+    "gain given twice too low": ("photon transfer",),
+    "line noise of half the noise": ("row noise",),
+}
+
+
+def _inputs(
+    recorded: NDArray[Any], rng: np.random.Generator
+) -> dict[str, tuple[NDArray[Any], NoiseModel | None]]:
+    """Images with something wrong, and what is said of their noise."""
+    offsets = 0.5 * np.sqrt(recorded.mean()) * rng.normal(size=(len(recorded), 1))
+    return {
+        "honest": (recorded, COUNTS),
+        "median-filtered": (median_filter(recorded, 3), None),
+        "gain given twice too high": (recorded, NoiseModel(2.0)),
+        "gain given twice too low": (recorded, NoiseModel(0.5)),
+        "line noise of half the noise": ((recorded + offsets).astype(np.float32), COUNTS),
+    }
+
+
+def _of_result(recorded: NDArray[Any], result: NDArray[Any]) -> list[Finding]:
+    evidence = contradiction_finding(contradictions(recorded, result, COUNTS))
+    return [*residual_findings(recorded, result, COUNTS), evidence]
+
+
+def _marked(result: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """A result with an invented square, as bright as three deviations of the noise there."""
+    y, x = (int(rng.integers(20, side - 25)) for side in result.shape)
+    marked = result.copy()
+    place = marked[y : y + 5, x : x + 5]
+    place += 3 * np.sqrt(np.maximum(place.mean(), 0.5))
+    return marked
+
+
 def main() -> None:
     """Print, and perhaps write, figures for each dose."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("scores", "coverage", "calibrate"))
+    parser.add_argument("what", choices=("scores", "coverage", "faults", "calibrate"))
     parser.add_argument("truths", type=Path, nargs="?", help="folder; without one, simulated ones")
     parser.add_argument("--dose", type=float, action="append", help="mean electrons a pixel")
     parser.add_argument("--every", type=int, default=1, help="take every n-th truth")
@@ -155,10 +225,15 @@ def main() -> None:
         figures = table.setdefault(f"{dose:g}", {})
         if arguments.what == "scores":
             figures |= scores_of(truths, dose)
+        if arguments.what == "faults":
+            figures |= faults_of(truths, dose)
         for name in models if arguments.what == "coverage" else ():
             figures |= coverage_of(truths, dose, name)
         for name, value in figures.items():
             print(f"{dose:g} electrons  {name:<45} {value:.4f}", flush=True)
+    print("\n| |", " | ".join(f"{dose} e" for dose in table), "|\n|" + "---|" * (len(table) + 1))
+    for name in next(iter(table.values())):
+        print(f"| {name} |", " | ".join(f"{figures[name]:.3f}" for figures in table.values()), "|")
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
