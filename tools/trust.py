@@ -2,6 +2,7 @@
 
 python tools/trust.py scores ../shared/micrographs/test
 python tools/trust.py coverage ../shared/micrographs/test
+python tools/trust.py coverage strange     on images that no microscope makes
 python tools/trust.py faults ../shared/micrographs/test     plants faults and looks for them
 python tools/trust.py calibrate ../shared/micrographs/val     writes the factor of shipped weights
 """
@@ -18,11 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter, median_filter
 from scipy.stats import spearmanr
 
 from lowdose.bench.methods import parse_method, told
-from lowdose.data.truths import draw_truths, load_truths
+from lowdose.data.truths import Truth, draw_truths, load_truths
 from lowdose.infer import Denoiser
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
@@ -48,6 +50,28 @@ def exposures(truths: list[Any], dose: float) -> Iterator[tuple[str, NDArray[Any
         rng = torch.Generator().manual_seed(number)
         recorded = expose(clean, dose, rng=rng).numpy()
         yield truth.name, (clean * (dose / clean.mean())).numpy(), recorded
+
+
+def strange() -> list[Truth]:
+    """Images that no microscope makes."""
+    y, x = np.mgrid[:512, :512]
+    rng = np.random.default_rng(0)
+    page = Image.new("L", (512, 512), 255)
+    for line in range(36):
+        ImageDraw.Draw(page).text(
+            (4, 14 * line), 3 * "The quick brown fox jumps over the lazy dog. "
+        )
+    kinds = {
+        "checkerboard": 0.2 + (x + y) % 2,
+        "checkerboard of twos": 0.2 + (x // 2 + y // 2) % 2,
+        "squares at random": 0.2 + np.kron(rng.integers(0, 2, (128, 128)), np.ones((4, 4))),
+        "pixels at random": 0.5 + rng.random((512, 512)),
+        "bright dots": 0.5 + 5.0 * (rng.random((512, 512)) < 0.02),
+        "lines": 0.3 + (y % 3 == 0),
+        "zone plate": 1.05 + np.cos((x**2 + y**2) / 400),
+        "text": 0.1 + np.asarray(page) / 255.0,
+    }
+    return [Truth(image, image.min(), image.max(), name, name) for name, image in kinds.items()]
 
 
 def scores_of(truths: list[Any], dose: float) -> dict[str, float]:
@@ -205,14 +229,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("scores", "coverage", "faults", "calibrate"))
-    parser.add_argument("truths", type=Path, nargs="?", help="folder; without one, simulated ones")
+    parser.add_argument("truths", nargs="?", help="folder, or strange; without, simulated ones")
     parser.add_argument("--dose", type=float, action="append", help="mean electrons a pixel")
     parser.add_argument("--every", type=int, default=1, help="take every n-th truth")
     parser.add_argument("--model", action="append", help="weights; those that ship by default")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    if arguments.truths:
-        truths = load_truths([arguments.truths])[:: arguments.every]
+    if arguments.truths == "strange":
+        truths = strange()
+    elif arguments.truths:
+        truths = load_truths([Path(arguments.truths)])[:: arguments.every]
     else:
         truths = draw_truths(2, seed=12345, side=512)
     doses, models = arguments.dose or list(DOSES), arguments.model or NETWORKS
