@@ -193,7 +193,10 @@ def _spectra(found: Review) -> Curve:
         "mean amplitude",
         lines,
         log_y=True,
-        notes=("What was taken off should be flat, as white noise is.",),
+        notes=(
+            "White noise is flat. What was taken off should nowhere be above the noise of the "
+            "image; it falls below where the network keeps some.",
+        ),
     )
 
 
