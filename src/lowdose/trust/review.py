@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 # Smaller images hold too little to judge a result by.
 LEAST_SIDE = 64
+# An error that may be so many times as large is told with what it is at worst.
+_UNSURE = 1.5
 _SEVERITY: Mapping[Level, int] = {"fine": 0, "note": 1, "warning": 2}
 
 
@@ -189,13 +191,17 @@ def _outcome(found: Review) -> str:
         return f"The image is too small to judge the result: below {LEAST_SIDE} pixels a side."
     of = {each.name: each for each in found.scores.scores}
     own, was = of[found.scored_as], of[INPUT]
-    deviation = math.sqrt(max(own.mse, own.mse_std))
+    likely, worst = max(own.mse, own.mse_std), own.interval[1]
+    about = f"±{math.sqrt(likely):.2g}"
+    if worst > _UNSURE * likely:
+        about += f" (at worst ±{math.sqrt(worst):.2g})"
     gone = 100 * (1 - max(own.mse, 0) / was.mse)
     if gone <= 0:
         return "The result is no nearer to the truth than the noisy image is."
     sentence = (
-        f"A pixel of the result is right to about ±{deviation:.2g}, of the noisy image to "
-        f"±{math.sqrt(was.mse):.2g}: {min(gone, 99):.0f} % of the squared error is gone"
+        f"A pixel of the result is right to about {about}, of the noisy image to "
+        f"±{math.sqrt(was.mse):.2g}, in units of the file: {min(gone, 99):.0f} % of the squared "
+        "error is gone"
     )
     wrong = [each.name for each in found.findings if each.level == "warning"]
     if not wrong:
