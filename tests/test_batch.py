@@ -19,6 +19,7 @@ from lowdose.errors import (
     WeightsError,
 )
 from lowdose.micrograph import Axis, Micrograph
+from lowdose.records import CHOICES
 
 COUNTS = np.random.default_rng(0).poisson(30, (48, 40)).astype(np.uint16)
 AXES = (Axis("y", 0.5, "nm"), Axis("x", 0.5, "nm"))
@@ -424,15 +425,48 @@ def test_auto_takes_the_better_network_and_says_why(tmp_path):
     assert outcome.model == record["model"]["name"] == scores[0]
 
 
-def test_auto_leaves_alone_what_no_network_makes_better(tmp_path):
-    # A checkerboard of single pixels and next to no noise: nothing but detail.
-    board = 50_000 + 20_000 * (np.indices((128, 128)).sum(axis=0) % 2)
-    counts = np.random.default_rng(0).poisson(board).astype(np.float32)
+def test_auto_leaves_alone_what_no_network_makes_better(tmp_path, monkeypatch):
+    import lowdose.trust.auto
+
+    def spoil(*_):
+        return {name: lambda electrons, noise: 2 * electrons for name in CHOICES}
+
+    monkeypatch.setattr(lowdose.trust.auto, "networks", spoil)
+    counts = np.random.default_rng(0).poisson(50, (128, 128)).astype(np.float32)
     lowdose.write(tmp_path / "a.mrc", Micrograph(counts, AXES))
-    options = Options("auto", NoiseChoice(gain=1.0))
-    (outcome,) = run([tmp_path / "a.mrc"], tmp_path / "out", options)
+    (outcome,) = run([tmp_path / "a.mrc"], tmp_path / "out", Options("auto"))
     result = lowdose.read(tmp_path / "out" / "a.mrc").pixels
     record = json.loads((tmp_path / "out" / "a.mrc.json").read_text())
     assert record["scores"][0]["name"] == "input"
     assert outcome.noise.is_noise_free
     np.testing.assert_array_equal(result, counts)
+
+
+def test_outcomes_come_in_order_though_one_is_written_while_the_next_is_made(tmp_path, options):
+    names = [put(tmp_path / "in" / f"{number}.mrc") for number in range(4)]
+    names.insert(2, tmp_path / "in" / "bad.mrc")
+    names[2].write_bytes(b"nothing")
+    outcomes = run(names, tmp_path / "out", options)
+    assert [outcome.source for outcome in outcomes] == names
+    assert [outcome.error is None for outcome in outcomes] == [True, True, False, True, True]
+    assert all(outcome.target.exists() for outcome in outcomes if outcome.target)
+
+
+def test_what_was_made_is_written_before_a_run_that_cannot_go_on_ends(
+    tmp_path, options, monkeypatch
+):
+    names = [put(tmp_path / "in" / f"{number}.mrc") for number in range(2)]
+    loaded, calls = Batch.loaded, []
+
+    def fail_later(self, name):
+        calls.append(name)
+        if len(calls) > 1:
+            raise WeightsError("gone")
+        return loaded(self, name)
+
+    monkeypatch.setattr(Batch, "loaded", fail_later)
+    jobs = plan_jobs(find_inputs(map(str, names)), str(tmp_path / "out"))
+    batch = Batch(jobs, options, Engine(device="cpu")).run()
+    assert next(batch).target.exists()
+    with pytest.raises(WeightsError):
+        next(batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -46,6 +47,9 @@ if TYPE_CHECKING:  # importing torch takes seconds; bad files are refused before
 # What may go wrong with one file while others can still be denoised.
 _OF_ONE_FILE = (InputError, MissingExtraError, NoiseModelError, OutputError)
 
+# Results of at most so many pixels are written while the next is made: two of 2048 x 2048.
+_SMALL = 1 << 22
+
 Progress = Callable[[Path, int, int], None]
 
 
@@ -83,6 +87,14 @@ class Outcome:
         return self.error is None and self.noise is None
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A result in memory and what writes it, or a finished outcome."""
+
+    outcome: Callable[[], Outcome]
+    pixels: int = 0
+
+
 class Batch:
     """Files denoised one after the other, in the memory of one.
 
@@ -110,7 +122,7 @@ class Batch:
         self.jobs, self.options, self.engine, self.overwrite = jobs, options, engine, overwrite
         self._denoisers: dict[str, Denoiser] = {}
         self._sources = {_identity(job.source) for job in jobs} - {None}
-        self._written: set[Path] = set()
+        self._claimed: set[Path] = set()
 
     def run(self, progress: Progress = lambda path, done, total: None) -> Iterator[Outcome]:
         """Denoise each file, and tell what became of it.
@@ -125,18 +137,39 @@ class Batch:
         WeightsError, ConfigError
             If nothing at all can be denoised: no such weights, no such device.
         """
-        for job in self.jobs:
-            try:
-                yield self._run(job, progress)
-            except _OF_ONE_FILE as err:
-                yield Outcome(job.source, error=err)
+        with ThreadPoolExecutor(1, "writer") as pool:
+            ahead: Future[Outcome] | None = None
+            for job in self.jobs:
+                try:
+                    made = self._made(job, progress)
+                except LowdoseError:
+                    if ahead:
+                        yield ahead.result()
+                    raise
+                if ahead:
+                    yield ahead.result()
+                # A small result is written while the next is made; two large ones are too many.
+                ahead = pool.submit(made.outcome)
+                if made.pixels > _SMALL:
+                    yield ahead.result()
+                    ahead = None
+            if ahead:
+                yield ahead.result()
 
-    def _run(self, job: Job, progress: Progress) -> Outcome:
+    def _made(self, job: Job, progress: Progress) -> _Made:
+        """A result in memory, or what became of the file instead."""
+        try:
+            return self._make(job, progress)
+        except _OF_ONE_FILE as err:
+            failure = Outcome(job.source, error=err)
+            return _Made(lambda: failure)
+
+    def _make(self, job: Job, progress: Progress) -> _Made:
         target = job.target()
         targets = [target, deviation_path(target)] if self.options.uncertainty else [target]
         are_done = [self._is_done(job.source, each) for each in targets]  # each may refuse
         if all(are_done):
-            return Outcome(job.source, target)
+            return _Made(lambda: Outcome(job.source, target))
         micrograph = read(job.source, nonfinite=self.options.nonfinite)
         noise = self.options.noise.model_for(micrograph.pixels)
         if not job.is_whole:
@@ -156,23 +189,33 @@ class Batch:
             denoiser, noise, scores = _chosen(micrograph, noise, candidates)
             denoised, calibration = self._denoised(denoiser, micrograph, noise, tell)
         record = provenance(self.options, denoised.noise, denoiser)
-        record["input"] = _source_facts(job.source, micrograph)
         if scores:
             record["scores"] = [asdict(each) for each in scores.scores]
         if calibration:
             record["uncertainty"] = asdict(calibration)
-        results = self._results(denoised, micrograph, target)
-        # A result takes its name first, its record right after; one killed between them is older
-        # than the result, and not believed. What all depends on comes last.
-        for path, result in reversed(results.items()):
-            with whole_file(record_path(path)) as part:
-                write(path, result)
-                seconds = time.perf_counter() - clock
-                record["output"] = file_facts(path, result)
-                write_record(part, record, started=started, seconds=seconds)
-        self._written |= results.keys()
-        shape, name = denoised.micrograph.shape, denoiser.record.name
-        return Outcome(job.source, target, None, denoised.noise, shape, seconds, name)
+        self._claimed |= set(targets)
+
+        def write_all() -> Outcome:
+            record["input"] = _source_facts(job.source, micrograph)
+            results = self._results(denoised, micrograph, target)
+            # A result takes its name first, its record right after; one killed between them is
+            # older than the result, and not believed. What all depends on comes last.
+            for path, result in reversed(results.items()):
+                with whole_file(record_path(path)) as part:
+                    write(path, result)
+                    seconds = time.perf_counter() - clock
+                    record["output"] = file_facts(path, result)
+                    write_record(part, record, started=started, seconds=seconds)
+            shape, name = denoised.micrograph.shape, denoiser.record.name
+            return Outcome(job.source, target, None, denoised.noise, shape, seconds, name)
+
+        def outcome() -> Outcome:
+            try:
+                return write_all()
+            except _OF_ONE_FILE as err:
+                return Outcome(job.source, error=err)
+
+        return _Made(outcome, micrograph.pixels.size)
 
     def _denoised(
         self,
@@ -206,7 +249,7 @@ class Batch:
         """Whether the output is there and finished; refuses to put it in a wrong place."""
         if _identity(target) in self._sources:
             raise OutputError(f"{target}: is an input and never replaced; name another output")
-        if target in self._written:
+        if target in self._claimed:
             raise OutputError(f"{target}: is the output of another input as well")
         if self.overwrite or not os.path.exists(target):
             return False
