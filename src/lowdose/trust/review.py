@@ -220,7 +220,7 @@ def _advice(found: Review) -> str:
     size = found.micrograph.pixel_size_nm
     length = f" ({period * size[1]:.3g} nm)" if size else ""
     return (
-        f"What is coarser than {period:.2g} pixels{length} is in the data; finer detail is the "
+        f"What is coarser than {period:.3g} pixels{length} is in the data; finer detail is the "
         "network's guess."
         if math.isfinite(period)
         else "The image holds no more than brightness that varies slowly; all detail is a guess."
