@@ -4,6 +4,7 @@ python tools/trust.py scores ../shared/micrographs/test
 python tools/trust.py coverage ../shared/micrographs/test
 python tools/trust.py coverage strange     on images that no microscope makes
 python tools/trust.py faults ../shared/micrographs/test     plants faults and looks for them
+python tools/trust.py cost                  time of uncertainties and of a report
 python tools/trust.py calibrate ../shared/micrographs/val     writes the factor of shipped weights
 """
 
@@ -12,7 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +27,16 @@ from scipy.ndimage import gaussian_filter, median_filter
 from scipy.stats import spearmanr
 
 from lowdose.bench.methods import parse_method, told
+from lowdose.data.simulate import simulate_truth
 from lowdose.data.truths import Truth, draw_truths, load_truths
 from lowdose.infer import Denoiser
+from lowdose.io import write
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.physics.noise import expose
 from lowdose.records import shipped
+from lowdose.report.files import write_report
 from lowdose.trust.finding import Finding
 from lowdose.trust.input import examine
 from lowdose.trust.residual import contradiction_finding, contradictions, residual_findings
@@ -223,25 +229,68 @@ def _marked(result: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     return marked
 
 
+def cost(weights: str) -> dict[str, float]:
+    """Time of uncertainties over that of denoising alone, and seconds that a report takes."""
+    figures, denoiser = {}, Denoiser(weights)
+    for side in (512, 1024, 2048):
+        truth = simulate_truth("membranes", (side, side), rng=np.random.default_rng(0))
+        counts = np.random.default_rng(0).poisson(truth.pixels * (30 / truth.pixels.mean()))
+        image = Micrograph(counts.astype(np.uint16))
+        calls = {
+            "plain": lambda image=image: denoiser(image),
+            "stated": lambda image=image: denoiser(image, uncertainty=True),
+            "held": lambda image=image: denoise_with_uncertainty(denoiser, image),
+        }
+        times = _least_times(calls, rounds=5)
+        figures[f"{weights}, {side}: stated uncertainty"] = times["stated"] / times["plain"]
+        figures[f"{weights}, {side}: held against the image"] = times["held"] / times["plain"]
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "a.mrc"), Path(folder, "a.html")
+        write(source, image)
+        rivals = ("everyday", "fast", "gaussian", "wavelet:anscombe")
+        started = time.perf_counter()
+        write_report(source, target, denoiser, rivals=rivals)
+        figures[f"{weights}, 2048: seconds of a report"] = time.perf_counter() - started
+        figures[f"{weights}, 2048: megabytes of a report"] = target.stat().st_size / 1e6
+    return figures
+
+
+def _least_times(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Least time of each call, in turns, so that a busy moment hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - started)
+    return {name: min(values[1:]) for name, values in times.items()}
+
+
 def main() -> None:
     """Print, and perhaps write, figures for each dose."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("scores", "coverage", "faults", "calibrate"))
+    parser.add_argument("what", choices=("scores", "coverage", "faults", "cost", "calibrate"))
     parser.add_argument("truths", nargs="?", help="folder, or strange; without, simulated ones")
     parser.add_argument("--dose", type=float, action="append", help="mean electrons a pixel")
     parser.add_argument("--every", type=int, default=1, help="take every n-th truth")
     parser.add_argument("--model", action="append", help="weights; those that ship by default")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    models = arguments.model or NETWORKS
+    if arguments.what == "cost":
+        for name in models:
+            for figure, value in cost(name).items():
+                print(f"{figure:<45} {value:.2f}", flush=True)
+        return
     if arguments.truths == "strange":
         truths = strange()
     elif arguments.truths:
         truths = load_truths([Path(arguments.truths)])[:: arguments.every]
     else:
         truths = draw_truths(2, seed=12345, side=512)
-    doses, models = arguments.dose or list(DOSES), arguments.model or NETWORKS
+    doses = arguments.dose or list(DOSES)
     if arguments.what == "calibrate":
         for name in models:
             print(calibrate(truths, doses, name))
