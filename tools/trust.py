@@ -284,26 +284,14 @@ def main() -> None:
             for figure, value in cost(name).items():
                 print(f"{figure:<45} {value:.2f}", flush=True)
         return
-    if arguments.truths == "strange":
-        truths = strange()
-    elif arguments.truths:
-        truths = load_truths([Path(arguments.truths)])[:: arguments.every]
-    else:
-        truths = draw_truths(2, seed=12345, side=512)
-    doses = arguments.dose or list(DOSES)
+    truths, doses = _truths(arguments.truths, arguments.every), arguments.dose or list(DOSES)
     if arguments.what == "calibrate":
         for name in models:
             print(calibrate(truths, doses, name))
         return
-    table: dict[str, dict[str, float]] = {}
+    table = {}
     for dose in doses:
-        figures = table.setdefault(f"{dose:g}", {})
-        if arguments.what == "scores":
-            figures |= scores_of(truths, dose)
-        if arguments.what == "faults":
-            figures |= faults_of(truths, dose)
-        for name in models if arguments.what == "coverage" else ():
-            figures |= coverage_of(truths, dose, name)
+        table[f"{dose:g}"] = figures = _figures(arguments.what, truths, dose, models)
         for name, value in figures.items():
             print(f"{dose:g} electrons  {name:<45} {value:.4f}", flush=True)
     print("\n| |", " | ".join(f"{dose} e" for dose in table), "|\n|" + "---|" * (len(table) + 1))
@@ -311,6 +299,26 @@ def main() -> None:
         print(f"| {name} |", " | ".join(f"{figures[name]:.3f}" for figures in table.values()), "|")
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+
+
+def _truths(place: str | None, every: int) -> list[Truth]:
+    if place is None:
+        return draw_truths(2, seed=12345, side=512)
+    return strange() if place == "strange" else load_truths([Path(place)])[::every]
+
+
+def _figures(
+    what: str, truths: list[Truth], dose: float, models: Iterable[str]
+) -> dict[str, float]:
+    if what == "scores":
+        return scores_of(truths, dose)
+    if what == "faults":
+        return faults_of(truths, dose)
+    return {
+        figure: value
+        for name in models
+        for figure, value in coverage_of(truths, dose, name).items()
+    }
 
 
 if __name__ == "__main__":
