@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from lowdose.errors import NoiseModelError
+from lowdose.physics.correlation import blur as blur_of
+from lowdose.physics.correlation import kept_variance, taps_of
 from lowdose.physics.dose import NoiseModel
 from lowdose.trust.score import INPUT, score, score_pair, scored_windows
 
@@ -149,3 +152,90 @@ def test_any_size_is_scored(shape):
 def test_of_large_images_a_megapixel_is_looked_at(shape):
     windows = list(scored_windows(np.broadcast_to(np.uint8(1), shape)))
     assert sum(window.size for window in windows) == 1 << 20
+
+
+def bent(electrons, noise):
+    """Follows a root of the pixel, as networks do that see stabilised noise."""
+    rooted = np.sqrt(np.maximum(electrons + noise.readout_electrons**2, 0) + 0.375)
+    return (0.5 * rooted + 0.5 * ndimage.gaussian_filter(rooted, 2.0)) ** 2
+
+
+@pytest.mark.parametrize(
+    ("readout", "correlation"), [(0.5, 0.0), (2.0, 0.0), (0.5, 0.3)], ids=["fine", "coarse", "blur"]
+)
+def test_readout_noise_and_blur_bias_no_error_at_few_electrons(readout, correlation):
+    noise = NoiseModel(1.0, readout_std=readout, correlation=(correlation, correlation))
+    clean = truth() / 8
+    found, true = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        white = rng.poisson(clean) - clean + readout * rng.normal(size=clean.shape)
+        pixels = (clean + correlated(white, correlation)).astype(np.float32)
+        (error,) = [
+            each.mse for each in score(pixels, noise, {"bent": bent}).scores if each.name == "bent"
+        ]
+        found.append(error)
+        true.append(float(np.mean((bent(pixels, noise) - clean) ** 2)))
+    assert np.mean(found) == pytest.approx(1.02 * np.mean(true), rel=0.05)
+
+
+def correlated(white, correlation):
+    """The same noise with neighbours that correlate, its variance kept."""
+    if not correlation:
+        return white
+    taps = taps_of(correlation)
+    image = torch.from_numpy(white)[None, None]
+    return blur_of(image, taps, taps)[0, 0].numpy() / kept_variance(taps, taps) ** 0.5
+
+
+def test_an_interval_never_lies_below_zero():
+    pixels, _ = next(draws(COUNTS))
+    smooth = ndimage.gaussian_filter(pixels, 1.0)  # has less noise than it is said to have
+    found = score(smooth, COUNTS, {"wide": blur(4.0)})
+    assert found.best.mse < 0
+    assert found.best.interval == (0, 0)
+    assert found.best.is_impossible
+    assert "below zero" in found.doubt
+    assert "--gain" in found.doubt
+
+
+def test_right_noise_leaves_no_doubt():
+    pixels, _ = next(draws(COUNTS))
+    assert not score(pixels, COUNTS, METHODS).doubt
+
+
+def test_a_constant_image_with_noise_said_to_be_there_has_finite_scores():
+    found = score(np.full((64, 64), 10.0, np.float32), COUNTS, METHODS)
+    assert all(not np.isnan(each.psnr(found.peak)) for each in found.scores)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_told"),
+    [
+        (lambda x: x, False),
+        (lambda x: 1.3 * x, True),
+        (lambda x: x + 5, True),
+        (lambda x: np.roll(x, 4, axis=1), True),
+    ],
+    ids=["alike", "more dose", "offset", "drift"],
+)
+def test_exposures_that_differ_by_more_than_noise_are_told(change, is_told):
+    rng, clean = np.random.default_rng(0), truth()
+    first, second = (rng.poisson(each).astype(np.float32) for each in (clean, change(clean)))
+    found = score_pair(first, second, COUNTS, METHODS)
+    assert bool(found.doubt) == is_told
+    if is_told:
+        assert "differ by more than noise" in found.doubt
+
+
+def test_blur_of_a_detector_is_no_difference_of_two_exposures():
+    rng, clean = np.random.default_rng(0), truth()
+    first, second = (
+        (clean + correlated(rng.poisson(clean) - clean, 0.4)).astype(np.float32) for _ in range(2)
+    )
+    assert not score_pair(first, second, COUNTS, METHODS).doubt
+
+
+def test_of_many_small_frames_more_are_looked_at():
+    windows = list(scored_windows(np.broadcast_to(np.uint8(1), (900, 64, 64))))
+    assert len(windows) == 16

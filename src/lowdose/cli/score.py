@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 # Name of the noisy image among the methods, see `lowdose.trust.score.INPUT`.
 INPUT = "input"
+# Filters look at windows of some pixels and some do not stand less.
+_LEAST_SIDE = 16
 
 
 def score(
-    file: Annotated[Path, typer.Argument(help="A noisy micrograph.")],
+    file: Annotated[Path, typer.Argument(help="A noisy micrograph, or a stack of frames.")],
     *,
     against: Annotated[
         Path | None,
@@ -31,13 +34,19 @@ def score(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(metavar="METHOD", help="As in lowdose bench --list-methods; may be repeated."),
+        typer.Option(
+            metavar="METHOD",
+            help="As in lowdose bench --list-methods; may be repeated. By default the shipped "
+            "networks and six filters.",
+        ),
     ] = None,
     gain: opt.Gain = None,
     offset: opt.Offset = None,
     readout: opt.Readout = None,
     dose: opt.Dose = None,
-    seed: opt.Seed = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The same seed holds the same electrons out.")
+    ] = 0,
     device: opt.Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
 ) -> None:
@@ -46,7 +55,8 @@ def score(
     A fiftieth of the electrons is held out at random, and tests what was made of the rest: the
     squared error that comes out is right on average, whatever the micrograph shows. "input" is
     the noisy image itself. The error is only as good as the gain: where that is estimated, trust
-    the order of the methods more than the figures.
+    the order of the methods more than the figures. Of more than a megapixel, and of a stack, four
+    windows are looked at.
 
     \b
     Examples:
@@ -63,6 +73,12 @@ def score(
     choice = opt.noise_choice(gain, offset, readout, dose)
     specs = [parse_method(text) for text in method or default_rivals()]
     pixels = read(file).pixels
+    if min(pixels.shape[-2:]) < _LEAST_SIDE:
+        size = " x ".join(map(str, pixels.shape))
+        raise NoiseModelError(
+            f"{file}: {size} pixels are too few to measure an error on; expected sides of at least "
+            f"{_LEAST_SIDE}"
+        )
     noise = choice.model_for(pixels) or estimate_noise(pixels)
     methods = {spec.label: told(spec, device=device) for spec in specs}
     with Bar() as bar:
@@ -84,6 +100,8 @@ def score(
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
     typer.echo(_text(scores))
+    if scores.doubt:
+        note(f"{file}: {scores.doubt}")
     if noise.remark:
         note(f"{file}: {noise.remark}")
 
@@ -105,6 +123,6 @@ def _row(score: Score, scores: Scores, own: Score) -> list[str]:
         score.name,
         f"{score.mse:.4g}",
         f"{low:.4g} to {high:.4g}",
-        f"{score.psnr(scores.peak):.2f}",
-        f"{score.mse / own.mse:.3f}",
+        f"{score.psnr(scores.peak):.2f}" if math.isfinite(score.psnr(scores.peak)) else "-",
+        f"{score.mse / own.mse:.3f}" if own.mse > 0 else "-",
     ]

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from lowdose.errors import NoiseModelError
+from lowdose.physics.correlation import blur, kept_variance, taps_of
 from lowdose.physics.dose import NoiseModel
-from lowdose.physics.thinning import thin
+from lowdose.physics.thinning import are_counts, thin
 
 if TYPE_CHECKING:
     from lowdose.infer import Denoiser
@@ -28,10 +29,20 @@ INPUT = "input"
 HELD_OUT = 0.02
 # Of a larger image windows are scored: together so many pixels, each of this side.
 _MOST_PIXELS, _WINDOW = 1 << 20, 512
+_MOST_WINDOWS = 16
+# Steps in electrons, at least and at most, in which pixels that are no counts are dealt.
+_STEPS = 0.1, 4.0
 # Blocks whose means are taken for independent.
 _BLOCK = 16
 # Standard deviations around a normal estimate that hold nine tenths.
 NINE_TENTHS = 1.645
+# Standard errors that no chance explains.
+_SURE = 3.0
+# Two exposures are compared with themselves so many pixels away, where noise has no part any more
+# that a detector blurs, and structure still has.
+_AWAY = 3
+# What two exposures differ by beyond their noise is told where it is this part of an error.
+_MATTERS = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,13 +69,20 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Interval that holds the mean squared error of nine images in ten."""
+        """Interval that holds the mean squared error of nine images in ten, never below zero."""
         reach = NINE_TENTHS * self.mse_std
-        return max(self.mse - reach, 0.0), self.mse + reach
+        return max(self.mse - reach, 0.0), max(self.mse + reach, 0.0)
+
+    @property
+    def is_impossible(self) -> bool:
+        """Whether the error is below zero beyond chance: there is less noise than was assumed."""
+        return self.mse < -_SURE * self.mse_std
 
     def psnr(self, peak: float) -> float:
         """Peak signal-to-noise ratio in dB; infinite where no error was found."""
-        return 10 * math.log10(peak**2 / self.mse) if self.mse > 0 else math.inf
+        if self.mse <= 0:
+            return math.inf
+        return 10 * math.log10(peak**2 / self.mse) if peak > 0 else -math.inf
 
 
 @dataclass(frozen=True)
@@ -80,11 +98,14 @@ class Scores:
         best result.
     pixels : int
         How many were looked at.
+    doubt : str
+        What speaks against the figures, and what to do about it; empty where nothing does.
     """
 
     scores: tuple[Score, ...]
     peak: float
     pixels: int
+    doubt: str = ""
 
     @property
     def best(self) -> Score:
@@ -92,10 +113,17 @@ class Scores:
         return self.scores[0]
 
     def rivals(self) -> tuple[Score, ...]:
-        """Methods that the data cannot tell from the best, with nine chances in ten."""
-        reach = self.best.mse
+        """Methods that the data cannot tell from the best, with nine chances in ten.
+
+        A difference that one place decides, as a hot pixel does, is told by the noise alone.
+        """
+        best = self.best
+
+        def doubt(each: Score) -> float:
+            return min(each.lead_std, math.hypot(each.mse_std, best.mse_std))
+
         others = self.scores[1:]
-        return tuple(each for each in others if each.mse - reach <= NINE_TENTHS * each.lead_std)
+        return tuple(each for each in others if each.mse - best.mse <= NINE_TENTHS * doubt(each))
 
 
 def score(
@@ -128,7 +156,7 @@ def score(
     Parameters
     ----------
     pixels : ndarray, shape (H, W) or (N, H, W)
-        Noisy. Of more than a megapixel four windows are looked at.
+        Noisy. Of more than a megapixel four windows are looked at, of small frames up to 16.
     noise : NoiseModel
         Of the pixels. What is estimated is only as good: a gain 5 % off moves every error by 5 %
         of the noise's variance, though it moves no difference of two methods.
@@ -179,7 +207,7 @@ def score(
     scores = ranked(terms, noise)
     seen = np.concatenate([each.ravel() for each in results[scores[0].name]])
     low, high = np.quantile(seen, [0.005, 0.995])
-    return Scores(scores, float(high - low) * noise.gain, seen.size)
+    return Scores(scores, float(high - low) * noise.gain, seen.size, _less_noise(scores))
 
 
 def score_pair(
@@ -198,7 +226,7 @@ def score_pair(
     Parameters
     ----------
     first, second : ndarray, shape (H, W)
-        Aligned, of the same dose.
+        Aligned, of the same dose; what else they differ by is told as `Scores.doubt`.
     noise : NoiseModel
         Of either; what the methods are told.
     methods, progress
@@ -227,7 +255,45 @@ def score_pair(
             progress(calls := calls + 1, 2 * len(methods))
             peak = peak or float(np.subtract(*np.quantile(result, [0.995, 0.005])))
         terms[name] = [Terms((errors[0] + errors[1]) / 2, nothing, variance)]
-    return Scores(ranked(terms, replace(noise, gain_std=0.0)), peak * noise.gain, first.size)
+    scores = ranked(terms, replace(noise, gain_std=0.0))
+    excess = _systematic(pair[0].astype(np.float64) - pair[1]) * noise.gain**2
+    return Scores(scores, peak * noise.gain, first.size, _unlike(scores, excess))
+
+
+def _less_noise(scores: Sequence[Score]) -> str:
+    names = [each.name for each in scores if each.is_impossible]
+    if not names:
+        return ""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"the error of {names[0]}{more} comes out below zero, which none is: the image holds less "
+        "noise than is assumed, so that all figures are too small and only their order counts; "
+        "check --gain and --offset, and start from data that were not filtered"
+    )
+
+
+def _systematic(difference: NDArray[np.float64]) -> float:
+    """Mean square of what two exposures differ by, noise apart; 0 where chance explains it."""
+    products = [
+        rows[:-_AWAY] * rows[_AWAY:] for rows in (difference, difference.T) if len(rows) > _AWAY
+    ]
+    if not products:
+        return 0.0
+    found = float(np.mean([np.mean(each) for each in products]))
+    chance = float(np.mean(difference**2)) / math.sqrt(difference.size)
+    return found if found > _SURE * chance else 0.0
+
+
+def _unlike(scores: Sequence[Score], excess: float) -> str:
+    """Say that two exposures are not of the same, where that matters."""
+    least = max(scores[0].mse, scores[0].mse_std)
+    if excess / 2 <= _MATTERS * least:
+        return ""
+    return (
+        f"the two exposures differ by more than noise, ±{math.sqrt(excess):.3g} a pixel: another "
+        f"dose or offset, drift, or damage. About {excess / 2:.3g} of each error comes from that; "
+        "align them and scale them to one brightness first"
+    )
 
 
 def networks(denoisers: Iterable[Denoiser]) -> dict[str, Estimator]:
@@ -249,12 +315,14 @@ def scored_windows(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
     if count * height * width <= _MOST_PIXELS:
         yield from stack
         return
-    number = _MOST_PIXELS // _WINDOW**2
+    area = min(height, _WINDOW) * min(width, _WINDOW)
+    # Four in the corners of an image; of many small frames more, since four would tell little.
+    number = min(max(_MOST_PIXELS // area, 4), _MOST_WINDOWS) if count > 1 else 4
     for index in range(number):
         frame = stack[index * count // number]
         top, left = (
             place * max(length - _WINDOW, 0)
-            for place, length in zip(divmod(index, 2), (height, width), strict=True)
+            for place, length in zip(divmod(index % 4, 2), (height, width), strict=True)
         )
         yield frame[top : top + _WINDOW, left : left + _WINDOW]
 
@@ -282,20 +350,19 @@ class Deal:
         rng: torch.Generator,
     ) -> None:
         readout, kept = noise.readout_electrons, 1 - held_out
-        told = torch.from_numpy(recorded)[None, None]
-        part = thin(told, kept, readout_std=readout, correlation=noise.correlation, rng=rng)
-        self.recorded, self.part = recorded, part[0, 0].numpy()
+        self.recorded = recorded
+        self.part, self._contrast = _dealt(recorded, noise, held_out, rng)
         self.full_noise = NoiseModel(1.0, readout_std=readout, correlation=noise.correlation)
         self.part_noise = NoiseModel(
             1.0, readout_std=readout * math.sqrt(kept), correlation=noise.correlation
         )
         exact = recorded.astype(np.float64)
         self.variance = exact + readout**2
-        self._contrast = exact - (exact - self.part) / held_out
         self.input_terms = Terms(np.zeros_like(exact), self.variance, self.variance, is_input=True)
         # The image itself as an estimate, less the error that it is known to have.
         itself = self.part / np.float64(kept) - exact
-        self._control = itself**2 + 2 * itself * self._contrast - self.variance * (1 + 1 / kept)
+        known = 2 * self.variance + np.abs(self.variance) * held_out / kept
+        self._control = itself**2 + 2 * itself * self._contrast - known
 
     def terms(self, full: NDArray[np.float64], less: NDArray[np.float64]) -> Terms:
         """What the error of an estimate from the part is made of.
@@ -310,6 +377,42 @@ class Deal:
         dearer = (less - full) ** 2
         residual = (less - self.recorded) ** 2 - self.variance - dearer
         return Terms(residual, dealt - part * self._control, self.variance)
+
+
+def _dealt(
+    recorded: NDArray[np.float32], noise: NoiseModel, held_out: float, rng: torch.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    r"""Deal electrons into a part and a rest: the part, and the contrast :math:`y - b/p`.
+
+    Counts are dealt one by one. Of other pixels a small change :math:`\varepsilon` is taken off,
+    of which the first two moments that matter are those of counts with readout noise,
+
+    .. math:: \mathrm E\,\varepsilon^2 = p (1 - p) (y + \sigma^2), \qquad
+        \mathrm E\,\varepsilon^3 \approx -p (y + 2 \sigma^2).
+
+    A normal change, with no third moment, makes an error of a network at 5 electrons a third too
+    small: its variance follows the noise of y, and so do bends of the network. Where the variance
+    is estimated below zero, the change has it above and the contrast the other sign.
+    """
+    whole = torch.from_numpy(recorded)[None, None]
+    readout = noise.readout_electrons
+    if are_counts(whole) and not readout and not any(noise.correlation):
+        part = thin(whole, 1 - held_out, rng=rng)
+        return part[0, 0].numpy(), ((part - (1 - held_out) * whole) / held_out)[
+            0, 0
+        ].double().numpy()
+    variance = whole.double() + readout**2
+    sizes = (whole.double() + 2 * readout**2) / torch.where(variance == 0, 1e-9, variance)
+    sizes = torch.where(sizes < 0, -1, 1) * sizes.abs().clamp(*_STEPS)
+    mean = held_out * (1 - held_out) * variance.abs() / sizes**2
+    change = sizes * (mean - torch.poisson(mean, generator=rng))
+    contrast = change * variance.sign() / held_out
+    if any(noise.correlation):
+        down, across = map(taps_of, noise.correlation)
+        unit = math.sqrt(kept_variance(down, across))
+        change, contrast = (blur(each, down, across) / unit for each in (change, contrast))
+    part = (1 - held_out) * whole + change
+    return part[0, 0].float().numpy(), contrast[0, 0].numpy()
 
 
 @dataclass(frozen=True)
