@@ -41,7 +41,7 @@ from lowdose.trust.finding import Finding
 from lowdose.trust.input import examine
 from lowdose.trust.residual import contradiction_finding, contradictions, residual_findings
 from lowdose.trust.score import INPUT, NINE_TENTHS, score
-from lowdose.trust.uncertainty import denoise_with_uncertainty
+from lowdose.trust.uncertainty import denoise_with_uncertainty, familiarity
 
 COUNTS = NoiseModel(1.0)
 NETWORKS = "everyday", "fast"
@@ -121,21 +121,29 @@ def _scatter(rows: list[Any], name: str) -> float:
     return float(np.sqrt(np.mean(np.square(off))))
 
 
-def doubts(truths: list[Any], dose: float, weights: str) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Error of each pixel in stated deviations, without and with what the image says; by name."""
+def doubts(truths: list[Any], dose: float, weights: str) -> Iterator[tuple[bool, NDArray[Any]]]:
+    """Whether an image is called unfamiliar, and errors of pixels in stated deviations.
+
+    The latter without and with what the image says.
+    """
     denoiser = Denoiser(weights)
-    for name, clean, recorded in exposures(truths, dose):
+    for _, clean, recorded in exposures(truths, dose):
         found, calibration = denoise_with_uncertainty(denoiser, Micrograph(recorded), noise=COUNTS)
         assert found.uncertainty is not None
         with_image = np.abs(found.micrograph.pixels - clean) / found.uncertainty.pixels
-        yield name, np.stack([with_image * calibration.from_image, with_image])
+        is_strange = familiarity(calibration).level == "warning"
+        yield is_strange, np.stack([with_image * calibration.from_image, with_image])
 
 
 def coverage_of(truths: list[Any], dose: float, weights: str) -> dict[str, float]:
     """How many pixels lie within 1.645 stated deviations of the truth."""
-    inside = [(each <= NINE_TENTHS).mean(axis=(1, 2)) for _, each in doubts(truths, dose, weights)]
-    without, held = np.array(inside).T
+    found = [
+        (is_strange, *(each <= NINE_TENTHS).mean(axis=(1, 2)))
+        for is_strange, each in doubts(truths, dose, weights)
+    ]
+    strange, without, held = np.array(found).T
     return {
+        f"{weights}: called unfamiliar": float(strange.mean()),
         f"{weights}: inside, mean": float(held.mean()),
         f"{weights}: inside, worst image": float(held.min()),
         f"{weights}: images below 80 %": float((held < 0.8).mean()),
