@@ -373,7 +373,7 @@ class Deal:
         dealt = 2 * (less - full) * self._contrast
         power = float(np.sum(self._control**2))
         part = float(np.sum((dealt - dealt.mean()) * self._control)) / power if power else 0.0
-        residual = (less - self.recorded) ** 2 - self.variance
+        residual = np.subtract(less, self.recorded, dtype=np.float64) ** 2 - self.variance
         return Terms(residual, dealt - part * self._control, self.variance)
 
 
