@@ -127,3 +127,24 @@ def test_images_of_a_few_pixels_are_not_scored(call, tmp_path, shape):
     np.save(tmp_path / "small.npy", np.full(shape, 9, np.uint8))
     result = call("score", tmp_path / "small.npy", "--gain", "1", *METHODS)
     assert (result.exit_code, "too few" in result.stderr) == (2, True)
+
+
+def test_weights_that_tell_no_uncertainty_lead_to_those_that_do(call, scan):
+    result = call("denoise", scan, "--uncertainty", "--model", "atrous-narrow-low")
+    assert result.exit_code == 2
+    assert "use everyday" in result.stderr
+    assert "--backend" not in result.stderr
+
+
+def test_a_method_that_there_is_not_is_called_a_method(call, scan):
+    result = call("score", scan, "--method", "nosuch")
+    assert (result.exit_code, "there is no method 'nosuch'" in result.stderr) == (2, True)
+
+
+def test_a_missing_folder_is_told_before_any_work(call, scan, tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("the work was done")
+
+    monkeypatch.setattr("lowdose.report.files.review", never)
+    result = call("report", scan, "-o", tmp_path / "none" / "page.html")
+    assert (result.exit_code, "does not exist. Create" in result.stderr) == (5, True)

@@ -112,7 +112,12 @@ def write_report(
 
 
 def _refuse_to_replace(target: Path) -> None:
-    """Refuse a name of anything but an older report."""
+    """Refuse, before the work is done, where no page can go, and all names but of older reports."""
+    folder = target.parent
+    if not os.path.isdir(folder):
+        raise OutputError(f"{target}: its folder does not exist. Create {folder} first.")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{target}: its folder cannot be written to; name another with -o")
     if not os.path.lexists(target):
         return
     try:
