@@ -218,14 +218,14 @@ class Denoiser:
         ConfigError
             If they were not trained to, or another backend computes them.
         """
-        if self.backend != "torch":
-            raise ConfigError(
-                f"backend {self.backend} does not tell uncertainties; pass --backend torch"
-            )
         if not self.record.options.get("spread"):
             raise ConfigError(
                 f"weights {self.record.name!r} do not tell how far they are off; use "
                 f"{' or '.join(_with_spread())}"
+            )
+        if self.backend != "torch":
+            raise ConfigError(
+                f"backend {self.backend} does not tell uncertainties; pass --backend torch"
             )
 
     def _denoise_frame(

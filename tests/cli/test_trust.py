@@ -88,3 +88,63 @@ def test_auto_says_which_network_it_took(call, scan):
     result = call("denoise", scan, "--model", "auto")
     assert result.exit_code == 0
     assert "  everyday  " in result.stdout or "  fast  " in result.stdout
+
+
+def test_a_report_that_cannot_be_written_leaves_the_other_files_done(call, scan):
+    blocked = scan.with_name("scan_denoised_report.html")
+    blocked.write_text("mine")
+    result = call("denoise", scan, scan.with_name("again.mrc"), "--report")
+    assert result.exit_code == 4
+    assert result.stderr.count("no report of lowdose") == 1
+    assert blocked.read_text() == "mine"
+    assert scan.with_name("again_denoised_report.html").exists()
+
+
+def test_filled_pixels_are_reported_on_as_well(call, tmp_path):
+    pixels = np.random.default_rng(0).poisson(30, (96, 96)).astype(np.float32)
+    pixels[3, 4] = np.inf
+    np.save(tmp_path / "holes.npy", pixels)
+    result = call("denoise", tmp_path / "holes.npy", "--report", "--nonfinite", "fill")
+    assert result.exit_code == 0
+    assert (tmp_path / "holes_denoised_report.html").exists()
+
+
+def test_what_was_done_before_says_that_it_has_no_report(call, scan):
+    call("denoise", scan)
+    result = call("denoise", scan, "--report")
+    assert (result.exit_code, "lowdose report" in result.stderr) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["page.pdf", "page.mrc"])
+def test_a_report_goes_into_no_file_of_another_kind(call, scan, tmp_path, name):
+    result = call("report", scan, "-o", tmp_path / name)
+    assert (result.exit_code, ".html" in result.stderr) == (2, True)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (2, 2)])
+def test_images_of_a_few_pixels_are_not_scored(call, tmp_path, shape):
+    np.save(tmp_path / "small.npy", np.full(shape, 9, np.uint8))
+    result = call("score", tmp_path / "small.npy", "--gain", "1", *METHODS)
+    assert (result.exit_code, "too few" in result.stderr) == (2, True)
+
+
+def test_weights_that_tell_no_uncertainty_lead_to_those_that_do(call, scan):
+    result = call("denoise", scan, "--uncertainty", "--model", "atrous-narrow-low")
+    assert result.exit_code == 2
+    assert "use everyday" in result.stderr
+    assert "--backend" not in result.stderr
+
+
+def test_a_method_that_there_is_not_is_called_a_method(call, scan):
+    result = call("score", scan, "--method", "nosuch")
+    assert (result.exit_code, "there is no method 'nosuch'" in result.stderr) == (2, True)
+
+
+def test_a_missing_folder_is_told_before_any_work(call, scan, tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("the work was done")
+
+    monkeypatch.setattr("lowdose.report.files.review", never)
+    result = call("report", scan, "-o", tmp_path / "none" / "page.html")
+    assert (result.exit_code, "does not exist. Create" in result.stderr) == (5, True)

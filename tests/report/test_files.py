@@ -11,8 +11,10 @@ from lowdose.data.simulate import simulate_truth
 from lowdose.errors import ConfigError, NoiseModelError, OutputError
 from lowdose.infer import Denoiser
 from lowdose.micrograph import Axis, Micrograph
+from lowdose.physics.dose import NoiseModel
 from lowdose.report.files import report_path, write_report
 
+NOISE = NoiseModel(1.0)
 AXES = (Axis("y", 0.5, "nm"), Axis("x", 0.5, "nm"))
 
 
@@ -74,3 +76,21 @@ def test_noise_that_contradicts_the_file_is_refused_with_its_name(scan, denoiser
     with pytest.raises(NoiseModelError, match=r"scan\.mrc"):
         write_report(scan, tmp_path / "r.html", denoiser, choice=NoiseChoice(gain=1.0, offset=1e6))
     assert not (tmp_path / "r.html").exists()
+
+
+def test_a_frame_is_judged_by_the_noise_of_its_stack_as_it_is_denoised(scan, denoiser, tmp_path):
+    frame = lowdose.read(scan).pixels.astype(np.float32)
+    stack = np.stack([0.37 * frame, 0.37 * frame[::-1]])
+    lowdose.write(tmp_path / "stack.mrc", Micrograph(stack))
+    found = write_report(tmp_path / "stack.mrc", tmp_path / "r.html", denoiser, frame=1)
+    assert found.denoised.noise == denoiser(lowdose.read(tmp_path / "stack.mrc")).noise
+
+
+def test_pixels_that_are_no_numbers_are_filled_where_that_is_asked_for(scan, denoiser, tmp_path):
+    pixels = lowdose.read(scan).pixels.astype(np.float32)
+    pixels[5, 5] = np.nan
+    np.save(tmp_path / "holes.npy", pixels)
+    found = write_report(
+        tmp_path / "holes.npy", tmp_path / "r.html", denoiser, nonfinite="fill", noise=NOISE
+    )
+    assert found.denoised.noise is NOISE

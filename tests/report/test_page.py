@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import re
 import time
 from html.parser import HTMLParser
@@ -13,7 +14,7 @@ from PIL import Image
 from lowdose.errors import OutputError
 from lowdose.report.page import Page, compose, write_page
 from lowdose.report.page_pictures import Overlay, draw_views, reduced
-from lowdose.report.page_tables import Score
+from lowdose.report.page_tables import Score, findings_table, scores_table
 from lowdose.report.page_viewer import Mark
 from lowdose.trust.finding import Finding
 from tests.report.pages import HOSTILE, example_page, hostile_curve
@@ -242,3 +243,16 @@ def test_a_page_of_2048_pixels_takes_two_seconds_of_one_core(tmp_path):
     start = time.process_time()
     write_page(tmp_path / "a.html", page)
     assert time.process_time() - start < 2
+
+
+def test_tiny_and_huge_errors_are_written_with_powers_of_ten():
+    for size in (2e-18, 2e59):
+        table = scores_table([Score("one", size, (size / 2, 2 * size))], "")
+        assert f"{size:.3g}" in table
+        assert "0000000000" not in table
+        assert "0.0000000" not in table
+
+
+def test_a_limit_that_is_none_is_not_shown():
+    row = findings_table([Finding("reach", "fine", 3.8, math.inf, "It reaches.")])
+    assert "inf" not in row

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -224,3 +225,23 @@ def test_refuses_pixels_that_are_no_numbers():
     for function in (standardised_residual, residual_findings, contradictions):
         with pytest.raises(NoiseModelError, match="NaN"):
             function(noisy, np.ones((64, 64)), WHITE)
+
+
+def test_contradictions_are_those_of_the_whole_image_wherever_bands_meet(monkeypatch):
+    noisy = np.random.default_rng(0).poisson(20.0, (150, 90))
+    flat = np.full(noisy.shape, 20.0)
+    whole = contradictions(noisy, flat, NoiseModel(1))
+    monkeypatch.setattr("lowdose.trust.residual._BAND", 40)
+    parts = contradictions(noisy, flat, NoiseModel(1))
+    np.testing.assert_allclose(parts.map, whole.map, rtol=1e-4, atol=1e-4)
+
+
+def test_large_images_are_compared_in_the_memory_of_a_few_copies():
+    noisy = np.random.default_rng(0).poisson(20.0, (2048, 1024)).astype(np.uint16)
+    flat = np.full(noisy.shape, 20.0, np.float32)
+    for test in (contradictions, standardised_residual, residual_findings):
+        tracemalloc.start()
+        test(noisy, flat, NoiseModel(1))
+        peak = tracemalloc.get_traced_memory()[1] / noisy.size
+        tracemalloc.stop()
+        assert peak < 60, test.__name__  # bytes a pixel

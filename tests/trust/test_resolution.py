@@ -122,3 +122,14 @@ def test_the_same_state_gives_the_same_curves():
 def test_a_small_image_is_refused():
     with pytest.raises(ValueError, match="at least 64 x 64"):
         resolve(np.ones((63, 80), np.float32), WHITE, smooth, rng=rng())
+
+
+@pytest.mark.parametrize("period", [6, 20, 44])
+def test_a_lattice_that_has_nothing_at_the_lowest_frequencies_is_structure(period):
+    y, x = np.mgrid[:256, :256] * 2 * np.pi / period
+    noisy = exposed(1 + 0.5 * np.sin(x) * np.sin(y), 100, 0)
+    found = resolve(noisy, WHITE, smooth, rng=rng())
+    assert found.data_px == pytest.approx(period / math.sqrt(2), rel=0.4) or period == 44
+    assert math.isfinite(found.data_px)
+    assert math.isfinite(found.result_px)
+    assert "no structure" not in data_resolution(found).meaning

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lowdose.data.simulate import simulate_truth
 from lowdose.infer import Denoiser
@@ -110,3 +111,29 @@ def test_weights_that_tell_no_uncertainty_are_reviewed_without(tiny_weights):
 def test_a_stack_is_refused(denoiser):
     with pytest.raises(ValueError, match="one image"):
         review(Micrograph(np.ones((2, 64, 64))), denoiser)
+
+
+def test_less_noise_than_assumed_is_the_verdict(denoiser):
+    _, counts = noisy()
+    found = review(Micrograph(ndimage.gaussian_filter(counts, 1.0)), denoiser, noise=COUNTS)
+    (error,) = [each for each in found.findings if each.name == "error"]
+    assert error.level == "warning"
+    assert "below zero" in error.meaning
+    assert "cannot be told" in found.verdict[0]
+    assert "%" not in found.verdict[0]
+
+
+def test_what_was_not_judged_is_not_called_fine(denoiser):
+    counts = np.random.default_rng(0).poisson(30, (17, 400)).astype(np.float32)
+    assert review(Micrograph(counts), denoiser, noise=COUNTS).level == "note"
+
+
+def test_advice_is_a_sentence(denoiser):
+    _, second = review(Micrograph(np.full((8, 8), 7, np.uint8)), denoiser).verdict
+    assert second[0].isupper()
+    assert second.endswith(".")
+
+
+def test_an_empty_image_said_to_hold_noise_is_reviewed(denoiser):
+    found = review(Micrograph(np.zeros((64, 64), np.uint8)), denoiser, noise=COUNTS)
+    assert all(found.verdict)

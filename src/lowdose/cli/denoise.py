@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +15,10 @@ from lowdose.cli import options as opt
 from lowdose.cli.exits import SOME_FAILED, common_exit_code, complain, note
 from lowdose.cli.lines import one_line
 from lowdose.cli.progress import Bar
+from lowdose.errors import LowdoseError
 
 if TYPE_CHECKING:
-    from lowdose.batch import NoiseChoice, Outcome
-    from lowdose.infer import Denoiser
+    from lowdose.batch import Batch, Outcome
 
 
 class Precision(StrEnum):
@@ -127,23 +129,42 @@ def denoise(
             bar.hide()
             outcomes.append(outcome)
             _print(outcome, is_choice=model == AUTO, is_quiet=quiet)
-            if report and outcome.noise:
-                _report(outcome, batch.loaded(outcome.model), choice, bar)
+            if report and not outcome.error:
+                outcomes[-1] = _report(outcome, batch, bar)
     _conclude(outcomes, is_quiet=quiet)
 
 
-def _report(outcome: Outcome, denoiser: Denoiser, choice: NoiseChoice, bar: Bar) -> None:
-    """Write the page of a result beside it."""
+def _report(outcome: Outcome, batch: Batch, bar: Bar) -> Outcome:
+    """Write the page of a result beside it; what became of both."""
     from lowdose.report.files import report_path, write_report
 
     source, target = outcome.source, outcome.target
     assert target is not None  # there is a result
+    if outcome.noise is None:
+        if not os.path.exists(report_path(target)):
+            note(f"{source}: no report of what was done before; lowdose report writes one")
+        return outcome
 
     def show(step: str, done: int, total: int) -> None:
         bar(f"{one_line(source.name)}: {step}", done, total)
 
-    write_report(source, report_path(target), denoiser, choice=choice, progress=show)
-    bar.hide()
+    options = batch.options
+    try:
+        write_report(
+            source,
+            report_path(target),
+            batch.loaded(outcome.model),
+            choice=options.noise,
+            noise=outcome.noise,
+            nonfinite=options.nonfinite,
+            progress=show,
+        )
+    except LowdoseError as err:
+        complain(err, source)
+        return replace(outcome, error=err)
+    finally:
+        bar.hide()
+    return outcome
 
 
 def _print(outcome: Outcome, *, is_choice: bool, is_quiet: bool) -> None:

@@ -48,8 +48,13 @@ def report(
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
     from lowdose.errors import ConfigError, LowdoseError
 
-    if len(files) > 1 and output and output.suffix == ".html":
-        raise ConfigError(f"{output}: names one page for {len(files)} files; name a folder")
+    if output and output.suffix and not os.path.isdir(output):
+        if output.suffix != ".html":
+            raise ConfigError(
+                f"{output}: a report is an .html file; name one, or a folder that is there"
+            )
+        if len(files) > 1:
+            raise ConfigError(f"{output}: names one page for {len(files)} files; name a folder")
     choice = opt.noise_choice(gain, offset, readout, dose)
     import torch
 

@@ -64,7 +64,7 @@ def score(
       lowdose score scan.dm4 --gain 2.5 --method everyday --method nl-means:anscombe:tuned
       lowdose score even.mrc --against odd.mrc
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
-    from lowdose.bench.methods import default_rivals, parse_method, told
+    from lowdose.bench.methods import default_rivals, identity, parse_method, told
     from lowdose.errors import ConfigError, NoiseModelError
     from lowdose.io import read
     from lowdose.physics.estimate import estimate_noise
@@ -72,6 +72,8 @@ def score(
 
     choice = opt.noise_choice(gain, offset, readout, dose)
     specs = [parse_method(text) for text in method or default_rivals()]
+    for spec in specs:
+        identity(spec, device=device)  # refuses what there is none of, before anything is read
     pixels = read(file).pixels
     if min(pixels.shape[-2:]) < _LEAST_SIDE:
         size = " x ".join(map(str, pixels.shape))

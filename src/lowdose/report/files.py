@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lowdose import __version__
 from lowdose.batch.choices import NoiseChoice
@@ -15,6 +15,8 @@ from lowdose.bench.methods import parse_method, told
 from lowdose.errors import ConfigError, NoiseModelError, OutputError
 from lowdose.io import read
 from lowdose.micrograph import Micrograph
+from lowdose.physics.dose import NoiseModel
+from lowdose.physics.estimate import estimate_noise
 from lowdose.report.page import write_page
 from lowdose.report.trust_page import page_of
 from lowdose.trust.review import Progress, Review, review
@@ -44,6 +46,8 @@ def write_report(
     denoiser: Denoiser,
     *,
     choice: NoiseChoice = NoiseChoice(),  # noqa: B008 - frozen
+    noise: NoiseModel | None = None,
+    nonfinite: Literal["refuse", "fill"] = "refuse",
     rivals: tuple[str, ...] = (),
     frame: int = 0,
     progress: Progress = lambda step, done, total: None,
@@ -60,6 +64,11 @@ def write_report(
         Makes the result.
     choice : NoiseChoice
         What is known of the noise.
+    noise : NoiseModel, optional
+        That the result was made with; by default it follows from `choice`, or is estimated, of a
+        stack from all frames, as `Denoiser` does.
+    nonfinite : {"refuse", "fill"}
+        As `lowdose.io.read` takes it.
     rivals : tuple of str
         Methods to score beside it, see `lowdose.bench.methods.parse_method`.
     frame : int
@@ -80,14 +89,14 @@ def write_report(
         If the page cannot be written, or would replace a file that is no report.
     """
     _refuse_to_replace(target)
-    whole = read(source)
+    whole = read(source, nonfinite=nonfinite)
     if not 0 <= frame < whole.frame_count:
         raise ConfigError(f"{source}: has {whole.frame_count} frames, and no frame {frame}")
     micrograph = _frame(whole, frame)
     others = [name for name in rivals if name != denoiser.record.name]
     methods = {name: told(parse_method(name), device=str(denoiser.device)) for name in others}
     try:
-        noise = choice.model_for(whole.pixels)
+        noise = noise or choice.model_for(whole.pixels) or estimate_noise(whole.pixels)
         found = review(micrograph, denoiser, noise=noise, rivals=methods, progress=progress)
     except NoiseModelError as err:
         raise NoiseModelError(f"{source}: {err}") from err
@@ -103,7 +112,12 @@ def write_report(
 
 
 def _refuse_to_replace(target: Path) -> None:
-    """Refuse a name of anything but an older report."""
+    """Refuse, before the work is done, where no page can go, and all names but of older reports."""
+    folder = target.parent
+    if not os.path.isdir(folder):
+        raise OutputError(f"{target}: its folder does not exist. Create {folder} first.")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{target}: its folder cannot be written to; name another with -o")
     if not os.path.lexists(target):
         return
     try:

@@ -16,6 +16,8 @@ _ICONS: dict[Level, str] = {
     "note": '<rect x="1.5" y="1.5" width="21" height="21" rx="4"/><path d="M12 10.5v7M12 6.5v.1"/>',
     "warning": '<path d="M12 1.5L23.5 22.5H.5z" class="body"/><path d="M12 9v6.5M12 19v.1"/>',
 }
+# Beyond these, numbers are written with a power of ten.
+_MOST_DECIMALS, _LARGEST = 7, 1e9
 _SEVERITY: Mapping[Level, int] = {"warning": 0, "note": 1, "fine": 2}
 
 
@@ -53,8 +55,7 @@ def findings_table(findings: Sequence[Finding]) -> str:
     """Findings with their level in a sign and a word, warnings first; empty without any."""
     rows = "".join(
         f'<tr><td class="level">{icon(each.level)}<span>{WORDS[each.level]}</span></td>'
-        f'<th scope="row">{escape(each.name)}<small>{each.value:.3g} '
-        f"(limit {each.threshold:.3g})</small></th>"
+        f'<th scope="row">{escape(each.name)}{_against_limit(each)}</th>'
         f"<td>{escape(each.meaning)}</td><td>{escape(each.action) or _none()}</td></tr>"
         for each in sorted(findings, key=lambda each: _SEVERITY[each.level])
     )
@@ -69,7 +70,7 @@ def scores_table(scores: Sequence[Score], note: str) -> str:
     rows = "".join(
         f'<tr{" class=best" * each.is_best}><th scope="row">{escape(each.method)}'
         f"{'<small>lowest error</small>' * each.is_best}</th>"
-        f'<td class="number">{each.mse:.{digits}f}</td>'
+        f'<td class="number">{_number(each.mse, digits)}</td>'
         f'<td class="number">{_interval(each, digits)}</td><td>{_whisker(each, values)}</td>'
         f'<td class="number">{_none() if each.psnr is None else f"{each.psnr:.2f}"}</td></tr>'
         for each in scores
@@ -97,16 +98,30 @@ def _none() -> str:
     return '<span class="none">–</span>'
 
 
-def _decimals(values: Sequence[float]) -> int:
-    """Decimals that show three digits of the smallest value, yet no more than seven.
+def _against_limit(finding: Finding) -> str:
+    """What decided, where that is a number."""
+    if not (math.isfinite(finding.value) and math.isfinite(finding.threshold)):
+        return ""
+    return f"<small>{finding.value:.3g} (limit {finding.threshold:.3g})</small>"
+
+
+def _decimals(values: Sequence[float]) -> int | None:
+    """Decimals that show three digits of the smallest value, or None where that makes no column.
 
     Examples
     --------
-    >>> _decimals([0.0123, 4.5]), _decimals([1234.5]), _decimals([])
-    (4, 0, 0)
+    >>> _decimals([0.0123, 4.5]), _decimals([1234.5]), _decimals([]), _decimals([2e-18, 1e-16])
+    (4, 0, 0, None)
     """
     sizes = [abs(value) for value in values if value and math.isfinite(value)]
-    return min(max(2 - math.floor(math.log10(min(sizes))), 0), 7) if sizes else 0
+    if not sizes:
+        return 0
+    digits = max(2 - math.floor(math.log10(min(sizes))), 0)
+    return digits if digits <= _MOST_DECIMALS and max(sizes) < _LARGEST else None
+
+
+def _number(value: float, digits: int | None) -> str:
+    return f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
 
 
 def _is_log(values: Sequence[float]) -> bool:
@@ -114,11 +129,11 @@ def _is_log(values: Sequence[float]) -> bool:
     return bool(values) and min(values) > 0
 
 
-def _interval(score: Score, digits: int) -> str:
+def _interval(score: Score, digits: int | None) -> str:
     if score.interval is None:
         return _none()
     low, high = score.interval
-    return f"{low:.{digits}f} – {high:.{digits}f}"
+    return f"{_number(low, digits)} – {_number(high, digits)}"
 
 
 def _whisker(score: Score, values: Sequence[float]) -> str:

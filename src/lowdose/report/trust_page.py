@@ -180,7 +180,7 @@ def _period(period: float, step: float, size: tuple[float, ...] | None) -> str:
 
 def _spectra(found: Review) -> Curve:
     pixels = found.micrograph.pixels, found.denoised.micrograph.pixels
-    noisy, clean = (_middle(each.astype(np.float64)) for each in pixels)
+    noisy, clean = (_middle(each).astype(np.float64) for each in pixels)
     side = min(noisy.shape) // 2
     frequency = np.arange(1, side) / min(noisy.shape)
     images = {"noisy": noisy, "denoised": clean, "taken off": noisy - clean}

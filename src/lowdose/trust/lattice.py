@@ -72,13 +72,15 @@ def lattice_peaks(noisy: ArrayLike, estimate: ArrayLike) -> tuple[Peak, ...]:
     ValueError
         If the images differ in shape, are not two-dimensional or too small.
     """
-    noisy, estimate = (np.asarray(image, np.float64) for image in (noisy, estimate))
+    noisy, estimate = np.asarray(noisy), np.asarray(estimate)
     if noisy.shape != estimate.shape or noisy.ndim != 2 or min(noisy.shape) < _LEAST:
         raise ValueError(
             f"images of shape {noisy.shape} and {estimate.shape}; expected two of the same (H, W), "
             f"of at least {_LEAST} x {_LEAST} pixels"
         )
-    before, after = (np.fft.fftshift(hann_power(middle(image))) for image in (noisy, estimate))
+    before, after = (
+        np.fft.fftshift(hann_power(middle(image).astype(np.float64))) for image in (noisy, estimate)
+    )
     return tuple(_peak(before, after, y, x) for y, x in _isolated(before))
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +51,8 @@ _BINS = 8
 _SMOOTHEST = 0.1
 # Contradictions are listed up to this many, the worst first.
 _MOST = 100
+# Rows in which windows are compared at a time.
+_BAND = 512
 
 # What honest results do beyond pure noise; rates in the docstrings of the tests.
 _TOO_MUCH = 1.15
@@ -135,7 +137,9 @@ def standardised_residual(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseMod
     1.0
     """
     noisy, estimate = _checked(noisy, estimate, noise)
-    return (noisy - estimate) / _deviation(estimate, noise)
+    residual = noisy - estimate
+    residual /= _deviation(estimate, noise)
+    return residual
 
 
 def residual_findings(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) -> list[Finding]:
@@ -222,7 +226,7 @@ def noise_removed(level: float, variance_ratio: float) -> Finding:
             low,
             f"The noise of the image has {level:.2f} times the variance that the noise model says: "
             "the gain is too high, and the result is smoother than it needs to be.",
-            "Let the noise be estimated, or give the right gain.",
+            "Give the right gain; if you gave one, let it be estimated instead.",
         )
     if level > high:
         return Finding(
@@ -232,7 +236,7 @@ def noise_removed(level: float, variance_ratio: float) -> Finding:
             high,
             f"Even the smoothest regions have {level:.1f} times the variance of the noise model: "
             "texture as fine as the pixels everywhere, or a gain too low.",
-            "If the specimen has no such texture, let the noise be estimated.",
+            "If the specimen has no such texture, pass --gain fit.",
         )
     meaning = f"No more than the noise was taken off: {variance_ratio:.2f} times its variance."
     return Finding(name, "fine", variance_ratio, _TOO_MUCH, meaning)
@@ -411,11 +415,29 @@ def contradictions(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) -> 
     61 % at 5; of those in which it moves a pixel by more than 0.12 noise deviations, root mean
     square, in all and 93 %. Where it moves less, the noise hides what was lost.
     """
-    noisy, estimate = _checked(noisy, estimate, noise)
+    noisy, estimate = _refused(noisy, estimate, noise)
+    deviations = np.empty(noisy.shape, np.float32)
+    sizes = np.empty(noisy.shape, np.uint8)
+    height, reach = len(noisy), SIZES[-1] // 2
+    for top in range(0, height, _BAND):  # an image of 8192 x 8192 at once would take 6 GB
+        seen = slice(max(0, top - reach), top + _BAND + reach)
+        own = slice(top - seen.start, min(top + _BAND, height) - seen.start)
+        found, size = _worst_windows(noisy[seen], estimate[seen], noise)
+        deviations[top : top + _BAND], sizes[top : top + _BAND] = found[own], size[own]
+    threshold = 0.5 * (_SLACK * _normal_threshold(len(SIZES) * noisy.size)) ** 2
+    likelihood = 0.5 * deviations**2
+    return Evidence(likelihood, threshold, _places(likelihood, deviations, sizes, threshold))
+
+
+def _worst_windows(
+    noisy: NDArray[Any], estimate: NDArray[Any], noise: NoiseModel
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Deviations of the window around each pixel that is furthest off, and its side."""
     unit = 1 / noise.gain
     readout = noise.readout_electrons**2
-    difference = _integral((noisy - estimate) * unit)
-    mean = _integral(np.maximum((estimate - noise.offset) * unit, _LEAST_MEAN) + readout)
+    difference = _integral(np.subtract(noisy, estimate, dtype=np.float64) * unit)
+    expected = np.subtract(estimate, noise.offset, dtype=np.float64) * unit
+    mean = _integral(np.maximum(expected, _LEAST_MEAN) + readout)
     deviations = np.zeros(noisy.shape, np.float32)
     sizes = np.full(noisy.shape, SIZES[0], np.uint8)
     for size in SIZES:
@@ -424,9 +446,7 @@ def contradictions(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) -> 
         larger = np.abs(found) > np.abs(deviations)
         np.copyto(deviations, found, where=larger)
         sizes[larger] = size
-    threshold = 0.5 * (_SLACK * _normal_threshold(len(SIZES) * noisy.size)) ** 2
-    likelihood = 0.5 * deviations**2
-    return Evidence(likelihood, threshold, _places(likelihood, deviations, sizes, threshold))
+    return deviations, sizes
 
 
 def contradiction_finding(evidence: Evidence) -> Finding:
@@ -463,7 +483,15 @@ def middle(image: NDArray[T]) -> NDArray[T]:
 
 
 def _checked(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) -> tuple[Image, Image]:
-    noisy, estimate = (np.asarray(image, np.float64) for image in (noisy, estimate))
+    noisy, estimate = _refused(noisy, estimate, noise)
+    return noisy.astype(np.float64, copy=False), estimate.astype(np.float64, copy=False)
+
+
+def _refused(
+    noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Images as they are, unless they cannot be compared."""
+    noisy, estimate = np.asarray(noisy), np.asarray(estimate)
     if noisy.shape != estimate.shape or noisy.ndim != 2 or min(noisy.shape) < 2 * _BLOCK:
         raise ValueError(
             f"images of shape {noisy.shape} and {estimate.shape}; expected two of the same (H, W), "
@@ -478,11 +506,13 @@ def _checked(noisy: ArrayLike, estimate: ArrayLike, noise: NoiseModel) -> tuple[
 
 def _deviation(estimate: Image, noise: NoiseModel) -> Image:
     """Noise deviation of each pixel, not below half an electron's; scaled to the right variance."""
-    variance = noise.noise_std(estimate) ** 2
+    variance = noise.noise_std(estimate)
+    variance *= variance
     least = _LEAST_VARIANCE * noise.gain**2
-    floored = np.maximum(variance, least)
-    expected = float(np.mean(variance / floored))
-    return np.asarray(np.sqrt(floored * max(expected, 0.01)))
+    expected = float(np.minimum(variance, least).mean()) / least
+    np.maximum(variance, least, out=variance)
+    variance *= max(expected, 0.01)
+    return np.asarray(np.sqrt(variance, out=variance))
 
 
 def _noise_levels(noisy: Image, estimate: Image, noise: NoiseModel) -> Image:

@@ -62,10 +62,13 @@ class Resolution:
         Correlation of the denoised half with the other recorded half, over three deviations of
         what chance alone makes of it: above 1 the denoised half shows what is really there.
     data_px : float
-        Resolution of the data in pixels: the period at which `data` falls below 1/7.
+        Resolution of the data in pixels: the period at which `data` falls below 1/7. Counted from
+        the coarsest structure on, since a lattice has none at the lowest frequencies; infinite
+        where two halves have nothing in common.
     result_px : float
-        Period in pixels at which the contribution of the result ends: where it no longer shows
-        more of the other half than chance would, or less than a tenth of the recorded amplitude.
+        Period in pixels at which the contribution of the result ends: where, from there on, it no
+        longer shows more of the other half than chance would, or less than a tenth of the recorded
+        amplitude.
     """
 
     frequency: NDArray[np.float64]
@@ -170,7 +173,9 @@ def result_resolution(found: Resolution) -> Finding:
     name, value = "resolution of the result", found.result_px
     threshold = _SHORTFALL * found.data_px
     if found.data_px * found.frequency[0] > _FEW_RINGS:
-        meaning = "Half of the electrons show next to no structure, so no resolution can be told."
+        meaning = (
+            "Half of the electrons show no structure but the coarsest: no resolution can be told."
+        )
         return Finding(name, "note", value, threshold, meaning, "Only more electrons show detail.")
     if value <= threshold:
         meaning = f"The result shows what the data hold down to periods of {value:.1f} px."
@@ -263,6 +268,7 @@ def _compare(raw: list[NDArray[np.float32]], denoised: list[NDArray[np.float32]]
     amplitude = np.sqrt(_power(denoised[0], len(frequency)) / _power(raw[0], len(frequency)))
     evidence = crossed / chance
     shown = (evidence > 1) & (amplitude > _LEAST_AMPLITUDE)
+    first = _first_pair(known)
     return Resolution(
         frequency,
         data,
@@ -270,9 +276,15 @@ def _compare(raw: list[NDArray[np.float32]], denoised: list[NDArray[np.float32]]
         frc(denoised[0], denoised[1]).correlation,
         amplitude,
         evidence,
-        frc_resolution(RingCorrelation(frequency, data)),
-        _end(frequency, shown),
+        frc_resolution(RingCorrelation(frequency[first:], data[first:])),
+        _end(frequency[first:], shown[first:]),
     )
+
+
+def _first_pair(known: NDArray[np.bool_]) -> int:
+    """First of the first two rings in a row that hold structure; 0 where none do."""
+    pairs = known[1:] & known[:-1]
+    return int(np.argmax(pairs)) if pairs.any() else 0
 
 
 def _end(frequency: NDArray[np.float64], shown: NDArray[np.bool_]) -> float:

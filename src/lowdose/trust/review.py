@@ -76,9 +76,10 @@ class Review:
 
     @property
     def level(self) -> Level:
-        """The gravest of the findings."""
+        """The gravest of the findings; never fine where the result was not judged."""
         levels: list[Level] = [each.level for each in self.findings]
-        return max(levels, key=lambda level: _SEVERITY[level], default="note")
+        levels.append("fine" if self.scores else "note")
+        return max(levels, key=lambda level: _SEVERITY[level])
 
     @property
     def verdict(self) -> tuple[str, str]:
@@ -171,7 +172,15 @@ def _as_float32(
 def _gain(scores: Scores, name: str) -> Finding:
     """Whether the result is nearer to the truth than the noisy image is."""
     of = {each.name: each for each in scores.scores}
-    ratio = of[name].mse / of[INPUT].mse
+    was = of[INPUT].mse
+    ratio = of[name].mse / was if was > 0 else 1.0
+    if of[name].is_impossible:
+        meaning = (
+            "The squared error of the result comes out below zero, which none is: the image holds "
+            "less noise than the noise model says, or was filtered or clipped."
+        )
+        action = "Rely on no figure of this page; pass --gain, or start from the raw data."
+        return Finding("error", "warning", ratio, 0.0, meaning, action)
     told = f"The squared error of the result is {max(ratio, 0):.2g} of that of the noisy image"
     if ratio >= 1:
         action = "Leave this image as it is, or see whether another method helps (lowdose score)."
@@ -191,11 +200,13 @@ def _outcome(found: Review) -> str:
         return f"The image is too small to judge the result: below {LEAST_SIDE} pixels a side."
     of = {each.name: each for each in found.scores.scores}
     own, was = of[found.scored_as], of[INPUT]
+    if own.is_impossible:
+        return "How far off the result is cannot be told: the noise is not what it is taken for."
     likely, worst = max(own.mse, own.mse_std), own.interval[1]
     about = f"±{math.sqrt(likely):.2g}"
     if worst > _UNSURE * likely:
         about += f" (at worst ±{math.sqrt(worst):.2g})"
-    gone = 100 * (1 - max(own.mse, 0) / was.mse)
+    gone = 100 * (1 - max(own.mse, 0) / was.mse) if was.mse > 0 else 0.0
     if gone <= 0:
         return "The result is no nearer to the truth than the noisy image is."
     sentence = (
@@ -211,11 +222,14 @@ def _outcome(found: Review) -> str:
 
 def _advice(found: Review) -> str:
     """What follows from it, in a sentence."""
+    noise = found.denoised.noise
+    if noise.is_noise_free and noise.remark:
+        return f"{noise.remark[0].upper()}{noise.remark[1:]}."
     for each in found.findings:
         if each.level == "warning" and each.action:
             return each.action
     if found.resolution is None:
-        return found.denoised.noise.remark or "There is nothing to do."
+        return "There is nothing to do." if noise.is_noise_free else "Judge it by eye."
     period = found.resolution.result_px
     size = found.micrograph.pixel_size_nm
     length = f" ({period * size[1]:.3g} nm)" if size else ""

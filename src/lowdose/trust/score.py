@@ -374,9 +374,9 @@ class Deal:
         power = float(np.sum(self._control**2))
         part = float(np.sum((dealt - dealt.mean()) * self._control)) / power if power else 0.0
         # By how much the part's smaller dose makes the error larger, to first order.
-        dearer = (less - full) ** 2
-        residual = (less - self.recorded) ** 2 - self.variance - dearer
-        return Terms(residual, dealt - part * self._control, self.variance)
+        dearer = np.subtract(less, full, dtype=np.float64) ** 2
+        residual = np.subtract(less, self.recorded, dtype=np.float64) ** 2 - self.variance
+        return Terms(residual - dearer, dealt - part * self._control, self.variance)
 
 
 def _dealt(
