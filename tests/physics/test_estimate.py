@@ -224,3 +224,52 @@ def test_interpolated_counts_rounded_to_whole_numbers_are_not_taken_for_counts()
     model = estimate_noise(moved)
     assert model.correlation == pytest.approx((0.5, 0.5), abs=0.08)
     assert model.gain < 0.5
+
+
+@pytest.mark.parametrize("readout", [0.5, 2, 5])
+@pytest.mark.parametrize("dose", [50, 200, 1000])
+@pytest.mark.parametrize("gain", [4.0, 9.0])
+def test_a_camera_that_stores_whole_numbers_is_known_by_its_photon_transfer(gain, dose, readout):
+    noise = np.random.default_rng(1).normal(0, readout, (512, 512))
+    image = np.rint(gain * (counts(dose) + noise) + 100).astype("u2")
+    expected = gain * np.sqrt(dose * smooth() + readout**2)
+    claimed = estimate_noise(image).noise_std(gain * dose * smooth() + 100)
+    np.testing.assert_allclose(claimed, expected, rtol=0.1)
+
+
+@pytest.mark.parametrize("dose", [60, 100, 200])
+def test_grey_levels_near_counts_have_the_noise_that_is_measured(dose):
+    noise = np.random.default_rng(1).normal(0, 5, (512, 512))
+    scale = 100 / dose
+    image = np.rint(scale * (counts(dose) + noise)).clip(0, 255).astype("u1")
+    expected = scale * np.sqrt(dose * smooth() + 25)
+    claimed = estimate_noise(image).noise_std(scale * dose * smooth())
+    np.testing.assert_allclose(claimed, expected, rtol=0.12)
+
+
+@pytest.mark.parametrize("width", [0.7, 1.0, 1.5])
+@pytest.mark.parametrize("dose", [500, 5000])
+def test_texture_that_grows_with_the_signal_in_counts_keeps_gain_one(dose, width):
+    texture = ndimage.gaussian_filter(np.random.default_rng(2).normal(size=(512, 512)), width)
+    clean = dose * smooth() * (1 + 0.12 * texture / texture.std())
+    image = np.random.default_rng(0).poisson(clean.clip(0)).astype("u2")
+    assert estimate_noise(image).gain == 1
+
+
+@pytest.mark.parametrize("dose", [0.1, 0.3, 1, 10, 200])
+@pytest.mark.parametrize("side", [224, 256, 512])
+def test_counts_are_never_refuted_by_chance(dose, side):
+    for seed in range(4):
+        image = counts(dose, side, seed)
+        for dtype in ("u2", "u1") if image.max() < 256 else ("u2",):
+            assert estimate_noise(image.astype(dtype)).gain == 1
+
+
+@pytest.mark.parametrize("dose", [50, 500, 5000])
+def test_black_of_rescaled_counts_follows_from_their_noise(dose):
+    clean = dose * (0.4 + smooth())  # never near black
+    image = np.float32(3.7 * np.random.default_rng(0).poisson(clean) + 100)
+    model = estimate_noise(image)
+    assert model.gain == pytest.approx(3.7, rel=1e-4)
+    claimed = model.noise_std(3.7 * clean + 100)
+    np.testing.assert_allclose(claimed, 3.7 * np.sqrt(clean), rtol=0.05)

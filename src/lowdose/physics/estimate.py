@@ -7,7 +7,8 @@ lost detail is not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,16 +32,31 @@ _MOST_COUNT_NOISE = 1.4
 _INVISIBLE = 1e-4
 # Fine texture of a specimen stays below this fraction of the image's range; noise above is noise.
 _TEXTURE = 0.1
+# Photon transfer is believed where the bins keep this close to their line and its slope is known
+# to this fraction. Bins of 128 blocks are 0.02 to 0.06 away in 440 images of a camera.
+_TIGHT, _CERTAIN = 0.1, 0.15
+# A clear line refutes counts of at least so many electrons; of fewer the noise is too skewed.
+_FEW = 0.5
+# One intensity in ten of true counts is up to this much quieter than they must be, and three in
+# four are this near; or so many times what chance makes of the blocks behind each.
+_QUIETER, _NEAR = (0.2, 3.0), (0.1, 2.0)
+# Relative deviation of a bin's variance of white noise, times the root of its blocks.
+_SCATTER = 0.6
+# A slope this many times the step is a gain of more than one step; the noise that good micrographs
+# taken for truths hold themselves adds 0.8 to it at 2500 electrons.
+_STEEP = 2.0
 
 
 def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
     """Estimate how the pixels of an image came from electrons.
 
     Values on a grid are taken for counts, the step being the gain, as long as the homogeneous
-    parts of the image are at least as noisy as counts must be. If they are noisier, either the
-    specimen has fine texture or an electron gives more than one step; the photon-transfer fit
-    then wins only where the noise is above 10 % of the image's range, which no texture is. Values
-    on no grid are judged by the fit alone, taken at the lower end of its uncertainty.
+    parts of the image are at least as noisy as counts must be, at all intensities. If they are
+    noisier, either the specimen has fine texture or an electron gives more than one step; the
+    photon-transfer fit then wins only where it is clear, of white noise that grows along a line
+    steeper than that of counts, or where the noise is above 10 % of the image's range, which no
+    texture is. Values on no grid are judged by the fit alone, taken at the lower end of its
+    uncertainty.
 
     Parameters
     ----------
@@ -71,14 +87,10 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
     if noise < _INVISIBLE * _range(sample):
         return NoiseModel(0.0, basis="the noise is below 1/10 000 of the image's range")
 
-    def fit() -> NoiseModel:
-        return _from_line(fit_line(scatter), scatter)
-
     step = value_step(sample)
     if step is None:
-        return fit()
-    # Whole counts are known by their noise being white and that of counts.
-    return _from_counts(step, sample, scatter.if_white or scatter, fit)
+        return _from_line(fit_line(scatter), scatter)
+    return _from_counts(step, sample, scatter)
 
 
 def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
@@ -102,43 +114,77 @@ def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
     return _from_line(fit_line(scatter), scatter)
 
 
-def _from_counts(
-    step: float, sample: NDArray[Any], scatter: Scatter, fit: Callable[[], NoiseModel]
-) -> NoiseModel:
+def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseModel:
     """Choose between counts of the given step, rounded values without noise, and the fit."""
-    noise = math.sqrt(float(np.median(scatter.variance)))
-    is_noise = noise > _TEXTURE * _range(sample)
-    offset = _count_offset(step, float(sample.min()), scatter, is_noise=is_noise)
+    line, noise = fit_line(scatter), math.sqrt(float(np.median(scatter.variance)))
+    is_clear, is_noise = _is_clear(line, scatter), noise > _TEXTURE * _range(sample)
+    # Whole counts are known by their noise being white and that of counts.
+    white = scatter.if_white or scatter
+    agrees = is_clear and abs(line.slope / step - 1) < _CERTAIN
+    offset = _count_offset(step, float(sample.min()), white, is_noise=is_noise or agrees)
+    ratios = _ratios_to_counts(step, offset, white)
+    if not len(ratios):  # the sample missed all that is dark
+        return _from_line(line, scatter)
+    ratio = float(np.median(ratios))
+    # Rounding to whole steps alone has a variance of 1/12.
+    if ratio < _LEAST_COUNT_NOISE and noise**2 < 0.1 * step**2:
+        return NoiseModel(0.0, basis="no noise but rounding")
+    is_grey = sample.dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
+    if ratio < _LEAST_COUNT_NOISE or (
+        is_clear and _is_refuted(ratios, line.least / step, white, is_grey=is_grey)
+    ):
+        return _from_line(line, scatter)
     counts = NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
-    expected = step * (scatter.mean - offset)
-    bright = expected > 0.1 * max(expected.max(), 0)
-    if not bright.any():  # the sample missed all that is dark
-        return fit()
-    ratio = float(np.median(scatter.variance[bright] / expected[bright]))
-    if ratio < _LEAST_COUNT_NOISE:
-        # Rounding to whole steps alone has a variance of 1/12.
-        is_rounding = noise**2 < 0.1 * step**2
-        return NoiseModel(0.0, basis="no noise but rounding") if is_rounding else fit()
     if ratio <= _MOST_COUNT_NOISE:
         return counts
-    is_grey = sample.dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
+    fit = _from_line(line, scatter)
     if is_grey or is_noise:
-        return fit()
-    return NoiseModel(
-        step,
-        offset,
-        basis=counts.basis,
+        return fit
+    return replace(
+        counts,
         remark=f"homogeneous parts look {ratio:.3g} times as noisy as such counts: either fine "
-        f"texture, which is kept, or a camera with a gain of about {fit().gain:.3g}; if so, pass "
+        f"texture, which is kept, or a camera with a gain of about {fit.gain:.3g}; if so, pass "
         "--gain fit",
     )
+
+
+def _ratios_to_counts(step: float, offset: float, scatter: Scatter) -> NDArray[np.float64]:
+    """Noise variance over that of counts, per intensity, the darkest left out."""
+    expected = step * (scatter.mean - offset)
+    bright = expected > 0.1 * max(expected.max(), 0)
+    ratios: NDArray[np.float64] = scatter.variance[bright] / expected[bright]
+    return ratios
+
+
+def _is_clear(line: Line, scatter: Scatter) -> bool:
+    """Whether the noise can only be that of electrons: white, and growing along a line.
+
+    Fine texture is smoother than noise, or differs from place to place.
+    """
+    level = float(line.at(np.array(np.median(scatter.mean))))
+    is_sharp = line.spread < _TIGHT and 0 < line.slope_std < _CERTAIN * line.slope
+    return scatter.is_white and is_sharp and level > _FEW * line.slope**2
+
+
+def _is_refuted(
+    ratios: NDArray[np.float64], steps: float, scatter: Scatter, *, is_grey: bool
+) -> bool:
+    """Whether a clear line of at least so many steps an electron shows that steps are no counts."""
+    chance = _SCATTER / math.sqrt(float(np.median(scatter.blocks)))
+    quieter, near = (max(least, times * chance) for least, times in (_QUIETER, _NEAR))
+    if np.quantile(ratios, 0.1) < 1 - quieter:  # texture adds to noise and takes nothing away
+        return True
+    if is_grey and np.quantile(np.abs(ratios - 1), 0.75) > near:
+        return True
+    return steps > _STEEP and float(np.median(ratios)) > _MOST_COUNT_NOISE
 
 
 def _count_offset(step: float, lowest: float, scatter: Scatter, *, is_noise: bool) -> float:
     """Pixel value of zero counts.
 
     Raw counts have it at 0. Rescaled ones have lost it: it follows from how noisy they are where
-    that is noise beyond doubt, else the lowest pixel is taken for it, the least noise there can be.
+    that is noise beyond doubt or grows as the step says, else the lowest pixel is taken for it, the
+    least noise there can be.
     """
     if lowest >= 0 and _is_whole(lowest / step):
         return 0.0
@@ -151,11 +197,9 @@ def _from_line(line: Line, scatter: Scatter) -> NoiseModel:
     """Noise model of the photon-transfer line, at the lower end of its uncertainty."""
     middle = float(np.median(scatter.mean))
     level = float(line.at(np.array(middle)))
-    on_line = np.maximum(line.at(scatter.mean), 1e-3 * scatter.variance.mean())
-    spread = float(np.median(np.abs(scatter.variance / on_line - 1)))
-    gain = line.slope - line.slope_std
+    gain = line.least
     if gain <= 0 or gain * (middle - float(scatter.mean.min())) <= 0.05 * level:
-        return _signal_independent(scatter)
+        return _signal_independent(scatter, is_even=scatter.is_white and line.spread < _TIGHT)
     intercept = level - gain * middle
     offset, readout = (0.0, math.sqrt(intercept)) if intercept > 0 else (-intercept / gain, 0.0)
     return NoiseModel(
@@ -165,15 +209,18 @@ def _from_line(line: Line, scatter: Scatter) -> NoiseModel:
         line.slope_std,
         basis="fitted to the homogeneous parts of the image",
         remark="the fit is uncertain and its lower end is taken; pass --gain if you know it"
-        if line.slope_std > 0.3 * line.slope or spread > 0.5
+        if line.slope_std > 0.3 * line.slope or line.spread > 0.5
         else "",
         correlation=scatter.correlation,
     )
 
 
-def _signal_independent(scatter: Scatter) -> NoiseModel:
-    """Constant noise, as readout noise that drowns the shot noise; the quieter parts decide."""
-    variance = float(np.quantile(scatter.variance, 0.25))
+def _signal_independent(scatter: Scatter, *, is_even: bool) -> NoiseModel:
+    """Constant noise, as readout noise that drowns the shot noise.
+
+    The quieter parts decide, unless all are as noisy but for chance.
+    """
+    variance = float(np.quantile(scatter.variance, 0.5 if is_even else 0.25))
     deviation = math.sqrt(variance)
     # Shot noise adds at most a tenth to the variance, up to the brightest parts.
     return NoiseModel(

@@ -61,14 +61,35 @@ class Scatter:
     correlation: tuple[float, float] = (0.0, 0.0)
     if_white: Scatter | None = None
 
+    @property
+    def is_white(self) -> bool:
+        """Whether neighbours were seen to have noise of their own: smaller images do not tell."""
+        return self.if_white is None and len(self.mean) == _BINS
+
 
 @dataclass(frozen=True)
 class Line:
-    """``variance = slope * mean + intercept`` with the standard error of the slope."""
+    """``variance = slope * mean + intercept``.
+
+    Parameters
+    ----------
+    slope, intercept : float
+        In pixel units and their square.
+    slope_std : float
+        Standard error of the slope.
+    spread : float
+        Median distance of the bins from the line, as a fraction of its variance.
+    """
 
     slope: float
     intercept: float
     slope_std: float
+    spread: float = 0.0
+
+    @property
+    def least(self) -> float:
+        """Lower end of the slope's uncertainty."""
+        return self.slope - self.slope_std
 
     def at(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
         """Variance on the line."""
@@ -180,7 +201,8 @@ def fit_line(scatter: Scatter) -> Line:
         expected = line
     residual = float(np.average(excess**2, weights=trust)) * float(scatter.blocks.mean())
     slope, slope_std = slope / width, (unit_variance * residual) ** 0.5 / width
-    return Line(slope, intercept - slope * centre, slope_std)
+    distance = float(np.median(np.abs(excess)))
+    return Line(slope, intercept - slope * centre, slope_std, distance)
 
 
 def _weighted_line(
