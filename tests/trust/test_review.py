@@ -137,3 +137,8 @@ def test_advice_is_a_sentence(denoiser):
 def test_an_empty_image_said_to_hold_noise_is_reviewed(denoiser):
     found = review(Micrograph(np.zeros((64, 64), np.uint8)), denoiser, noise=COUNTS)
     assert all(found.verdict)
+
+
+def test_other_methods_are_spoken_of_only_where_some_were_tried(honest):
+    (error,) = [each for each in honest[1].findings if each.name == "error"]
+    assert "no method tried" not in error.meaning

@@ -189,7 +189,8 @@ def _gain(scores: Scores, name: str) -> Finding:
         action = f"Try {scores.best.name} on this image."
         meaning = f"{told}; {scores.best.name} has less."
         return Finding("error", "note", ratio, 1.0, meaning, action)
-    return Finding("error", "fine", ratio, 1.0, f"{told}, and no method tried has less.")
+    others = ", and no method tried has less" if len(of) > 2 else ""
+    return Finding("error", "fine", ratio, 1.0, f"{told}{others}.")
 
 
 def _outcome(found: Review) -> str:
