@@ -32,9 +32,10 @@ _MOST_COUNT_NOISE = 1.4
 _INVISIBLE = 1e-4
 # Fine texture of a specimen stays below this fraction of the image's range; noise above is noise.
 _TEXTURE = 0.1
-# Photon transfer is believed where the bins keep this close to their line and its slope is known
-# to this fraction. Bins of 128 blocks are 0.02 to 0.06 away in 440 images of a camera.
-_TIGHT, _CERTAIN = 0.1, 0.15
+# Photon transfer is believed where the bins keep this close to their line, or to what chance
+# makes, and its slope is known to this fraction. Bins of 128 blocks are 0.02 to 0.066 away in 500
+# images of a camera, and 0.1 where texture in counts happens to be white.
+_TIGHT, _CERTAIN = 0.07, 0.15
 # A clear line refutes counts of at least so many electrons; of fewer the noise is too skewed.
 _FEW = 0.5
 # One intensity in ten of true counts is up to this much quieter than they must be, and three in
@@ -162,15 +163,22 @@ def _is_clear(line: Line, scatter: Scatter) -> bool:
     Fine texture is smoother than noise, or differs from place to place.
     """
     level = float(line.at(np.array(np.median(scatter.mean))))
-    is_sharp = line.spread < _TIGHT and 0 < line.slope_std < _CERTAIN * line.slope
+    is_sharp = (
+        line.spread < max(_TIGHT, _chance(scatter)) and 0 < line.slope_std < _CERTAIN * line.slope
+    )
     return scatter.is_white and is_sharp and level > _FEW * line.slope**2
+
+
+def _chance(scatter: Scatter) -> float:
+    """Relative deviation of the variances of white noise from their line."""
+    return _SCATTER / math.sqrt(float(np.median(scatter.blocks)))
 
 
 def _is_refuted(
     ratios: NDArray[np.float64], steps: float, scatter: Scatter, *, is_grey: bool
 ) -> bool:
     """Whether a clear line of at least so many steps an electron shows that steps are no counts."""
-    chance = _SCATTER / math.sqrt(float(np.median(scatter.blocks)))
+    chance = _chance(scatter)
     quieter, near = (max(least, times * chance) for least, times in (_QUIETER, _NEAR))
     if np.quantile(ratios, 0.1) < 1 - quieter:  # texture adds to noise and takes nothing away
         return True
