@@ -273,3 +273,10 @@ def test_black_of_rescaled_counts_follows_from_their_noise(dose):
     assert model.gain == pytest.approx(3.7, rel=1e-4)
     claimed = model.noise_std(3.7 * clean + 100)
     np.testing.assert_allclose(claimed, 3.7 * np.sqrt(clean), rtol=0.05)
+
+
+@pytest.mark.parametrize("dose", [3000, 30_000])
+def test_noise_that_a_truth_holds_itself_is_kept_at_high_doses(dose):
+    own = 1 + 0.03 * np.random.default_rng(2).normal(size=(512, 512))
+    image = np.random.default_rng(0).poisson((dose * smooth() * own).clip(0)).astype("f4")
+    assert estimate_noise(image).gain == 1

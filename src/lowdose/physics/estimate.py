@@ -43,9 +43,11 @@ _FEW = 0.5
 _QUIETER, _NEAR = (0.2, 3.0), (0.1, 2.0)
 # Relative deviation of a bin's variance of white noise, times the root of its blocks.
 _SCATTER = 0.6
-# A slope this many times the step is a gain of more than one step; the noise that good micrographs
-# taken for truths hold themselves adds 0.8 to it at 2500 electrons.
-_STEEP = 2.0
+# A slope this many times the step is a gain of more than one step, where the noise is above this
+# fraction of the image's range: fine texture of fracture surfaces makes lines of a slope of 2, and
+# the noise that good micrographs taken for truths hold themselves, of any slope at high doses, is
+# below. Integers of two bytes are what cameras store, and less is asked of them.
+_STEEP, _CAMERA, _CAMERA_16_BIT = 2.5, 0.055, 0.03
 
 
 def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
@@ -117,10 +119,11 @@ def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
 
 def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseModel:
     """Choose between counts of the given step, rounded values without noise, and the fit."""
-    line, noise = fit_line(scatter), math.sqrt(float(np.median(scatter.variance)))
-    is_clear, is_noise = _is_clear(line, scatter), noise > _TEXTURE * _range(sample)
     # Whole counts are known by their noise being white and that of counts.
-    white = scatter.if_white or scatter
+    line, white = fit_line(scatter), scatter.if_white or scatter
+    noise = math.sqrt(float(np.median(white.variance)))
+    relative = noise / max(_range(sample), 1e-300)
+    is_clear, is_noise = _is_clear(line, scatter), relative > _TEXTURE
     agrees = is_clear and abs(line.slope / step - 1) < _CERTAIN
     offset = _count_offset(step, float(sample.min()), white, is_noise=is_noise or agrees)
     ratios = _ratios_to_counts(step, offset, white)
@@ -131,8 +134,11 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
     if ratio < _LEAST_COUNT_NOISE and noise**2 < 0.1 * step**2:
         return NoiseModel(0.0, basis="no noise but rounding")
     is_grey = sample.dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
+    is_16_bit = sample.dtype.kind in "ui" and sample.dtype.itemsize == 2
+    is_camera = relative > (_CAMERA_16_BIT if is_16_bit else _CAMERA)
+    steps = line.least / step if is_camera else 0.0
     if ratio < _LEAST_COUNT_NOISE or (
-        is_clear and _is_refuted(ratios, line.least / step, white, is_grey=is_grey)
+        is_clear and _is_refuted(ratios, steps, white, is_grey=is_grey)
     ):
         return _from_line(line, scatter)
     counts = NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")

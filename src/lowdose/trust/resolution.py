@@ -198,7 +198,8 @@ def invented_detail(found: Resolution) -> Finding:
     It warns of an agreement above 0.93 in two rings in a row, where the result has more than a
     tenth of the recorded amplitude: the largest of 272 honest results was 0.85 of real micrographs
     and 0.90 of simulated ones, and a pattern that the network adds to everything has 0.97 and more.
-    It is not seen where the data hold structure of its size: what is invented among real structure is a matter for `contradictions`.
+    It is not seen where the data hold structure of its size: what is invented among real structure
+    is a matter for `contradictions`.
 
     Parameters
     ----------
