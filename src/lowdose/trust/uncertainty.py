@@ -27,7 +27,7 @@ _MARGIN = 16
 # docs/trust.md. What the image itself says counts the less, the less sure it is.
 _USUALLY_OFF = 0.25
 # A network that errs this many times as much as it states, beyond doubt, sees what it does not
-# know: on the crops of docs/trust.md, none of which it was trained on, one in a hundred does.
+# know: on the crops of docs/trust.md, none of which it was trained on, two in a hundred do.
 _SURPRISE = 1.45
 # Standard errors that are beyond doubt.
 _SURE = 3.0
