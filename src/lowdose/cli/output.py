@@ -48,8 +48,7 @@ def made_folder(path: Path) -> Path:
     OutputError
         If it cannot be made.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise OutputError(f"{path}: cannot be made a folder ({err.strerror}).") from err
+    from lowdose.batch.places import make_folder
+
+    make_folder(path)
     return path

@@ -77,6 +77,8 @@ class Spread(nn.Module):
 
 def _asinh(values: Tensor) -> Tensor:
     """Inverse hyperbolic sine; torch's takes numbers one by one on a CPU, twice as long."""
+    if values.requires_grad:
+        return torch.asinh(values)
+    # In place: memory that is not asked for does not have to be found.
     size = values.abs()
-    # In place: what is not asked for does not have to be found in memory. No gradient comes here.
     return size.square().add_(1).sqrt_().add_(size).log_().copysign_(values)

@@ -134,7 +134,7 @@ def calibrate(denoiser: Denoiser, micrograph: Micrograph, denoised: Denoised) ->
 def _corrected(general: float, score: Score, stated: float) -> Calibration:
     """Weigh what the image says against what is usual."""
     error = score.mse
-    if stated <= 0 or not math.isfinite(error):
+    if stated <= 0 or score.mse_std <= 0 or not math.isfinite(error):
         return Calibration(general)
     # An error estimated below zero says no more than that it is small.
     error = max(error, score.mse_std / 2)
