@@ -142,3 +142,26 @@ def test_an_empty_image_said_to_hold_noise_is_reviewed(denoiser):
 def test_other_methods_are_spoken_of_only_where_some_were_tried(honest):
     (error,) = [each for each in honest[1].findings if each.name == "error"]
     assert "no method tried" not in error.meaning
+
+
+def test_an_error_that_cannot_be_told_is_not_praised(honest):
+    _, found = honest
+    unsure = tuple(
+        dataclasses.replace(each, mse_std=2 * abs(each.mse)) for each in found.scores.scores
+    )
+    scores = dataclasses.replace(found.scores, scores=unsure)
+    first, _ = dataclasses.replace(found, scores=scores).verdict
+    assert "known too badly" in first
+    assert "% of the squared error" not in first
+
+
+def test_large_pixels_are_told_without_exponents(honest):
+    _, found = honest
+    large = tuple(
+        dataclasses.replace(each, mse=1e12 * each.mse, mse_std=1e12 * each.mse_std)
+        for each in found.scores.scores
+    )
+    scores = dataclasses.replace(found.scores, scores=large)
+    first, _ = dataclasses.replace(found, scores=scores).verdict
+    assert ",000" in first
+    assert "e+" not in first

@@ -19,8 +19,6 @@ from lowdose.cli.table import table
 if TYPE_CHECKING:
     from lowdose.trust.score import Score, Scores
 
-# Name of the noisy image among the methods, see `lowdose.trust.score.INPUT`.
-INPUT = "input"
 # Filters look at windows of some pixels and some do not stand less.
 _LEAST_SIDE = 16
 
@@ -37,7 +35,7 @@ def score(
         typer.Option(
             metavar="METHOD",
             help="As in lowdose bench --list-methods; may be repeated. By default the shipped "
-            "networks and six filters.",
+            "networks and five filters.",
         ),
     ] = None,
     gain: opt.Gain = None,
@@ -110,12 +108,14 @@ def score(
 
 def _text(scores: Scores) -> str:
     """A table, and the verdict in a sentence."""
+    from lowdose.trust.score import INPUT
+
     own = next(each for each in scores.scores if each.name == INPUT)
     rows = [_row(each, scores, own) for each in scores.scores]
     head = ["method", "MSE", "90 % within", "PSNR dB", "of the input's error"]
     rivals = ", ".join(each.name for each in scores.rivals())
     best = f"{scores.best.name} has the least error"
-    verdict = f"{best}; {rivals} may be as good." if rivals else f"{best}, beyond doubt."
+    verdict = f"{best}; {rivals} may be as good." if rivals else f"{best}."
     return f"{table(head, rows)}\n{verdict}"
 
 

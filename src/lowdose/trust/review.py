@@ -24,7 +24,7 @@ from lowdose.trust.residual import (
     residual_findings,
 )
 from lowdose.trust.resolution import Resolution, resolution_findings, resolve
-from lowdose.trust.score import INPUT, Estimator, Scores, networks, score
+from lowdose.trust.score import INPUT, Estimator, Score, Scores, networks, score
 from lowdose.trust.uncertainty import Calibration, denoise_with_uncertainty, familiarity
 
 if TYPE_CHECKING:
@@ -203,22 +203,36 @@ def _outcome(found: Review) -> str:
     own, was = of[found.scored_as], of[INPUT]
     if own.is_impossible:
         return "How far off the result is cannot be told: the noise is not what it is taken for."
-    likely, worst = max(own.mse, own.mse_std), own.interval[1]
-    about = f"±{math.sqrt(likely):.2g}"
-    if worst > _UNSURE * likely:
-        about += f" (at worst ±{math.sqrt(worst):.2g})"
     gone = 100 * (1 - max(own.mse, 0) / was.mse) if was.mse > 0 else 0.0
     if gone <= 0:
         return "The result is no nearer to the truth than the noisy image is."
-    sentence = (
-        f"A pixel of the result is right to about {about}, of the noisy image to "
-        f"±{math.sqrt(was.mse):.2g}, in units of the file: {min(gone, 99):.0f} % of the squared "
-        "error is gone"
-    )
+    sentence = _accuracy(own, was)
+    if own.mse > own.mse_std:
+        sentence += f": {min(gone, 99):.0f} % of the squared error is gone"
     wrong = [each.name for each in found.findings if each.level == "warning"]
     if not wrong:
         return f"{sentence}, and no test found fault with the result."
     return f"{sentence}, but look at: {', '.join(wrong)}."
+
+
+def _accuracy(own: Score, was: Score) -> str:
+    """How far off a pixel is, as far as that can be told."""
+    worst, before = _amount(own.interval[1]), f"{_amount(was.mse)}, in units of the file"
+    if own.mse <= own.mse_std:
+        return (
+            "The noise is known too badly, or the image too small, to tell how far off a pixel of "
+            f"the result is: at worst {worst}, of the noisy image {before}"
+        )
+    about = _amount(own.mse)
+    if own.interval[1] > _UNSURE * own.mse:
+        about += f" (at worst {worst})"
+    return f"A pixel of the result is right to about {about}, of the noisy image to {before}"
+
+
+def _amount(squared_error: float) -> str:
+    """A deviation in two digits, without exponents for pixels of large values."""
+    rounded = float(f"{math.sqrt(squared_error):.2g}")
+    return f"±{rounded:,.0f}" if rounded >= 10 else f"±{rounded:g}"
 
 
 def _advice(found: Review) -> str:
