@@ -36,27 +36,25 @@ def train(
     from lowdose.train.loop import train as run
 
     place = folder or Path("runs") / config.stem
-    last = min(until or plan.optimiser.steps, plan.optimiser.steps)
-    run(plan, place, device=str(pick_device(device)), report=_Report(last), until=until)
+    run(plan, place, device=str(pick_device(device)), report=_Report(), until=until)
 
 
 class _Report:
     """Prints how a run goes: one line that is rewritten on a terminal, one line each elsewhere."""
 
-    def __init__(self, last: int) -> None:
-        self._last = last
+    def __init__(self) -> None:
         self._is_live = sys.stdout.isatty()
 
     def __call__(self, entry: Mapping[str, Any]) -> None:
         is_validation = "loss" not in entry
-        text = _validation(entry) if is_validation else _pace(entry, self._last)
+        text = _validation(entry) if is_validation else _pace(entry)
         # A validation stays; the pace is overwritten by the next one.
         start, end = ("\r\x1b[K", "\n" if is_validation else "") if self._is_live else ("", "\n")
         typer.echo(f"{start}{text}{end}", nl=False)
 
 
-def _pace(entry: Mapping[str, Any], last: int) -> str:
-    pace = entry["seconds_per_step"]
+def _pace(entry: Mapping[str, Any]) -> str:
+    pace, last = entry["seconds_per_step"], entry["steps"]
     minutes, seconds = divmod(round((last - entry["step"]) * pace), 60)
     hours, minutes = divmod(minutes, 60)
     return (

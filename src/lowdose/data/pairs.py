@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
+from lowdose.data.crops import Cut, Pool, send
 from lowdose.data.truths import Truth
 from lowdose.errors import ConfigError
 from lowdose.physics.correlation import (
@@ -20,7 +21,7 @@ from lowdose.physics.correlation import (
     neighbour_correlation,
     shift_taps,
 )
-from lowdose.physics.noise import detect
+from lowdose.physics.poisson import poisson
 
 _CPU = torch.device("cpu")
 # Spread of what a network is told of the correlation, as estimates have it.
@@ -140,32 +141,35 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """What is drawn for one crop beside its pixels; blurs are weights along y and x."""
+class _Recipe:
+    """All that is drawn for one crop, beside the noise itself.
 
+    `seed` starts its noise; the intensity is stretched or not, inverted or not, raised to `power`, lifted by `pedestal`
+    and exposed to `dose` electrons; `blurs` are weights along y and x.
+    """
+
+    truth: Truth
+    cut: Cut
+    is_stretched: bool
+    is_inverted: bool
+    power: float
+    pedestal: float
+    dose: float
     readout: float
     gain: float
+    seed: int
     shift: float
     widen: float
     told: tuple[float, float]
     blurs: tuple[Tensor, Tensor] | None
-    seed: int
-
-    def expose(self, expected: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Recorded and expected electrons, and readout noise, each pixel's own being counts."""
-        rng = torch.Generator(expected.device).manual_seed(self.seed)
-        clean, unit, readout = expected, self.gain, self.readout
-        noisy = detect(expected, readout_std=readout, rng=rng)
-        if self.blurs:
-            noisy, clean = blur(torch.stack([noisy, expected]), *self.blurs)
-            # The blur takes variance away: the image looks like one of more, smaller counts.
-            kept = kept_variance(*self.blurs)
-            unit, readout = unit * kept, readout * kept**0.5
-        return noisy / unit, clean / unit, readout / unit
 
 
 class TruthSource(Protocol):
     """Where clean images come from."""
+
+    @property
+    def held(self) -> Sequence[Truth]:
+        """All of them, where they are held in memory; else none."""
 
     def pick(self, ordinal: int, rng: np.random.Generator) -> Truth:
         """Return the truth of the crop with this number in a run, in order or by lot."""
@@ -177,7 +181,8 @@ class PairSource:
     Parameters
     ----------
     truths : TruthSource
-        Clean images.
+        Clean images. Those held in memory are copied to a GPU once and for all, where half of
+        its free memory is enough for them.
     patch : int
         Side of the crops in pixels.
     batch : int
@@ -188,6 +193,8 @@ class PairSource:
         Shares of crops that are changed.
     seed : int
         Start of every random number.
+    device : torch.device
+        Where crops are cut and noise is drawn.
     """
 
     def __init__(
@@ -199,38 +206,44 @@ class PairSource:
         dose: DoseLaw,
         augmentation: Augmentation,
         seed: int,
+        device: torch.device = _CPU,
     ) -> None:
         self.truths, self.patch, self.crops, self.dose = truths, patch, batch, dose
-        self.augmentation, self.seed = augmentation, seed
+        self.augmentation, self.seed, self.device = augmentation, seed, device
+        self._pool: Pool | None = None
+        if _fits(truths.held, device):
+            self._pool = Pool([truth.whole() for truth in truths.held], device)
+            self._places = {id(truth): place for place, truth in enumerate(truths.held)}
 
-    def batch(self, step: int, samples: range, device: torch.device = _CPU) -> Batch:
+    def batch(self, step: int, samples: range) -> Batch:
         """Draw the given samples of a step's global batch.
 
-        Several processes that share a batch each ask for their own range. The noise is drawn on
-        the device, so another kind of device draws other noise.
+        Several processes that share a batch each ask for their own range. On a CPU the noise of
+        a crop is its own, whoever asks for it; elsewhere it is drawn for all samples at once, so
+        that the range decides which.
         """
-        electrons, facts = zip(*(self._sample(step, sample) for sample in samples), strict=True)
-        expected = torch.stack(electrons).to(device)
-        exposed = [fact.expose(clean) for clean, fact in zip(expected, facts, strict=True)]
-        noisy, clean, readout = zip(*exposed, strict=True)
-        told = torch.tensor([[*fact.told, fact.shift, fact.widen] for fact in facts]).to(device)
-        shift, widen = told[:, 2], told[:, 3]
-        readouts = torch.tensor(readout, device=device)
-        return Batch(torch.stack(noisy), torch.stack(clean), readouts, told[:, :2], shift, widen)
+        recipes = [self._recipe(step, sample) for sample in samples]
+        expected = self._expected(recipes)
+        is_apart = self.device.type == "cpu"
+        shares = [[n] for n in range(len(recipes))] if is_apart else [[*range(len(recipes))]]
+        exposed = [
+            _expose(expected[share[0] : share[-1] + 1], [recipes[n] for n in share])
+            for share in shares
+        ]
+        noisy, clean, readout = (torch.cat(parts) for parts in zip(*exposed, strict=True))
+        told = self._send([(*recipe.told, recipe.shift, recipe.widen) for recipe in recipes])
+        return Batch(noisy, clean, readout, told[:, :2], told[:, 2], told[:, 3])
 
-    def _sample(self, step: int, sample: int) -> tuple[Tensor, _Facts]:
-        """Expected electrons of a crop, and how it is recorded."""
+    def _recipe(self, step: int, sample: int) -> _Recipe:
         rng = np.random.default_rng((self.seed, step, sample))
         share = self.augmentation
-        truth = self._truth(self.truths.pick(step * self.crops + sample, rng), rng)
-        if rng.random() < share.invert:
-            truth = 1 - truth
-        if rng.random() < share.curve:
-            truth = truth ** float(2 ** rng.uniform(-1, 1))
-        if rng.random() < share.pedestal:
-            pedestal = float(rng.uniform(0, 0.9))
-            truth = pedestal + (1 - pedestal) * truth
-        electrons = truth * self.dose.draw(rng)
+        truth = self.truths.pick(step * self.crops + sample, rng)
+        cut = self._cut(truth, rng)
+        is_stretched = bool(rng.random() < share.stretch)
+        is_inverted = bool(rng.random() < share.invert)
+        power = float(2 ** rng.uniform(-1, 1)) if rng.random() < share.curve else 1.0
+        pedestal = float(rng.uniform(0, 0.9)) if rng.random() < share.pedestal else 0.0
+        dose = self.dose.draw(rng)
         readout = float(np.exp(rng.uniform(np.log(0.3), np.log(10))))
         readout *= float(rng.random() < share.readout)
         gain = float(np.exp(rng.normal(0, 0.1))) if rng.random() < share.misjudged else 1.0
@@ -243,29 +256,76 @@ class PairSource:
             spread = _MISTOLD if blurs else _MISTOLD / 2
             down, across = (max(0.0, value + spread * float(rng.normal())) for value in known)
             told = down, across
-        return electrons, _Facts(readout, gain, shift, widen, told, blurs, seed)
+        return _Recipe(
+            truth, cut, is_stretched, is_inverted, power, pedestal, dose, readout, gain, seed,
+            shift, widen, told, blurs,
+        )  # fmt: skip
 
-    def _truth(self, truth: Truth, rng: np.random.Generator) -> Tensor:
-        """Cut, shrink, flip and turn a crop; shape (1, patch, patch), in [0, 1]."""
+    def _cut(self, truth: Truth, rng: np.random.Generator) -> Cut:
         height, width = truth.pixels.shape
         factor = rng.uniform(1, 2) if rng.random() < self.augmentation.shrink else 1.0
         side = min(round(self.patch * factor), height, width)
         top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-        crop = torch.from_numpy(_turn(truth.crop(top, left, side, side), rng))[None, None]
-        if side != self.patch:
-            crop = F.interpolate(
-                crop, (self.patch, self.patch), mode="bilinear", antialias=True, align_corners=False
-            )
-        if self.augmentation.stretch and rng.random() < self.augmentation.stretch:
-            crop = crop - crop.amin()
-            crop = crop / crop.amax().clamp_min(1e-12)
-        return crop[0].clamp(0, 1)  # rounding must not make a rate negative
+        return Cut(int(top), int(left), side, int(rng.integers(8)))
+
+    def _expected(self, recipes: Sequence[_Recipe]) -> Tensor:
+        """Expected electrons of crops, shape (B, 1, patch, patch)."""
+        cuts = [recipe.cut for recipe in recipes]
+        if self._pool:
+            places = [self._places[id(recipe.truth)] for recipe in recipes]
+            crops = self._pool.cut(places, cuts, self.patch)
+        else:
+            windows = [r.truth.crop(r.cut.top, r.cut.left, r.cut.side, r.cut.side) for r in recipes]
+            cuts = [dataclasses.replace(cut, top=0, left=0) for cut in cuts]
+            pool = Pool(windows, self.device)
+            crops = pool.cut(range(len(windows)), cuts, self.patch)
+        facts = self._send(
+            [(r.is_stretched, r.is_inverted, r.power, r.pedestal, r.dose) for r in recipes]
+        )
+        stretched, inverted, power, pedestal, dose = facts.T[..., None, None, None]
+        low, high = crops.amin(dim=(2, 3), keepdim=True), crops.amax(dim=(2, 3), keepdim=True)
+        crops = torch.where(stretched > 0, (crops - low) / (high - low).clamp_min(1e-12), crops)
+        crops = crops.clamp(0, 1)  # rounding must not make a rate negative
+        crops = torch.where(inverted > 0, 1 - crops, crops) ** power
+        return (pedestal + (1 - pedestal) * crops) * dose
+
+    def _send(self, rows: Sequence[Sequence[float]]) -> Tensor:
+        return send(np.array(rows, np.float32), self.device)
 
 
-def _turn(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """One of the eight flips and rotations by right angles."""
-    turned = np.rot90(crop, int(rng.integers(4)))
-    return np.ascontiguousarray(turned[::-1] if rng.random() < 0.5 else turned)
+def _fits(truths: Sequence[Truth], device: torch.device) -> bool:
+    """Whether truths are to be held on a device."""
+    if device.type != "cuda" or not truths:
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return 4 * sum(truth.pixels.size for truth in truths) < free / 2
+
+
+def _expose(expected: Tensor, recipes: Sequence[_Recipe]) -> tuple[Tensor, Tensor, Tensor]:
+    """Recorded and expected electrons, and readout noise, each pixel's own being counts."""
+    device = expected.device
+    rng = torch.Generator(device).manual_seed(recipes[0].seed)
+    readout = np.array([recipe.readout for recipe in recipes], np.float32)
+    unit = np.array([recipe.gain for recipe in recipes], np.float32)
+    noisy = poisson(expected, rng=rng)
+    if readout.any():
+        white = torch.randn(noisy.shape, generator=rng, device=device)
+        noisy = noisy + send(readout, device).view(-1, 1, 1, 1) * white
+    blurred = [n for n, recipe in enumerate(recipes) if recipe.blurs]
+    if blurred:
+        blurs = [recipe.blurs for recipe in recipes if recipe.blurs]
+        where = send(np.array(blurred), device)
+        down, across = (torch.stack(taps).to(device) for taps in zip(*blurs, strict=True))
+        noisy, expected = (
+            image.index_copy(0, where, blur(image[where], down, across))
+            for image in (noisy, expected)
+        )
+        # The blur takes variance away: the image looks like one of more, smaller counts.
+        kept = np.array([kept_variance(*taps) for taps in blurs], np.float32)
+        unit[blurred] *= kept
+        readout[blurred] *= kept**0.5
+    scale = send(1 / unit, device).view(-1, 1, 1, 1)
+    return noisy * scale, expected * scale, send(readout / unit, device)
 
 
 def _draw_blurs(rng: np.random.Generator) -> tuple[Tensor, Tensor]:

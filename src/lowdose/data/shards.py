@@ -301,6 +301,11 @@ class ShardSet:
         """
         return self._truth(*self.locate(ordinal))
 
+    @property
+    def held(self) -> tuple[()]:
+        """None: they are read as they are drawn."""
+        return ()
+
     def pick(self, ordinal: int, rng: np.random.Generator) -> Truth:
         """Likewise; for `lowdose.data.pairs.PairSource`, whose lots are not needed here."""
         del rng

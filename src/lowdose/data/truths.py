@@ -52,6 +52,10 @@ class Truth:
         )
         return scaled
 
+    def whole(self) -> NDArray[np.float32]:
+        """Return all of it, scaled alike, shape (H, W)."""
+        return self.crop(0, 0, *self.pixels.shape)
+
 
 class TruthSet:
     """Clean images to draw training crops from.
@@ -78,6 +82,11 @@ class TruthSet:
 
     def __len__(self) -> int:
         return len(self.truths)
+
+    @property
+    def held(self) -> Sequence[Truth]:
+        """All of them."""
+        return self.truths
 
     def pick(self, ordinal: int, rng: np.random.Generator) -> Truth:
         """Draw an image, whatever the number of the crop in the run."""

@@ -67,12 +67,16 @@ def blur(image: Tensor, down: Tensor, across: Tensor) -> Tensor:
     ----------
     image : Tensor, shape (B, 1, H, W)
         Sides of at least 5 pixels.
-    down, across : Tensor, shape (9,)
-        Weights along y and x.
+    down, across : Tensor, shape (9,) or (B, 9)
+        Weights along y and x, the same for all images or of each.
     """
+    count = len(image) if down.ndim == 2 else 1
     padded = F.pad(image, (_REACH,) * 4, mode="reflect")
-    down, across = down.to(image), across.to(image)
-    return F.conv2d(F.conv2d(padded, down.view(1, 1, -1, 1)), across.view(1, 1, 1, -1))
+    down, across = down.to(image).view(count, 1, -1, 1), across.to(image).view(count, 1, 1, -1)
+    # Images with weights of their own are channels of one.
+    apart = padded.transpose(0, 1) if count > 1 else padded
+    blurred = F.conv2d(F.conv2d(apart, down, groups=count), across, groups=count)
+    return blurred.transpose(0, 1) if count > 1 else blurred
 
 
 def correlated_signs(

@@ -78,12 +78,15 @@ class OptimiserConfig:
 
     "adamw" takes `weight_decay` off the weights themselves, "adam" adds that many times half
     their square to the loss, as the paper does. The rate falls along half a cosine, or, with
-    `drops`, by a factor of four at each of these fractions of the run.
+    `drops`, by a factor of four at each of these fractions of the run. A run is over after
+    `steps`, or, where `minutes` are above 0, after these, start-up not counted: for a machine
+    that is lent for a time, whatever its pace, at the price that no two runs are the same.
     """
 
     kind: Literal["adamw", "adam"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.99)  # 0.999 let one odd crop throw a run off for long
     steps: int = 60_000
+    minutes: float = 0.0
     learning_rate: float = 1e-3
     warmup: int = 500
     drops: tuple[float, ...] = ()
@@ -96,6 +99,7 @@ class OptimiserConfig:
             "[optimiser]",
             betas=(self.betas, all(0 <= beta < 1 for beta in self.betas), "within [0, 1)"),
             steps=(self.steps, self.steps >= 1, "at least 1"),
+            minutes=(self.minutes, 0 <= self.minutes < math.inf, "0 or more"),
             drops=(self.drops, all(0 < drop < 1 for drop in self.drops), "within (0, 1)"),
             learning_rate=(self.learning_rate, 0 < self.learning_rate < 1, "within (0, 1)"),
             warmup=(self.warmup, self.warmup >= 0, "0 or more"),

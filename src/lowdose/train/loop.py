@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -92,6 +93,11 @@ class Trainer:
                 f"[network] trains spread in {process.world} processes; it is so little work that "
                 "one does it all"
             )
+        if config.optimiser.minutes and process.world > 1:
+            raise ConfigError(
+                f"[optimiser] minutes is {config.optimiser.minutes:g} for {process.world} "
+                "processes, whose clocks differ; expected 0, and steps"
+            )
         self.config, self.folder, self.process = config, folder, process
         torch.manual_seed(config.seed)
         # What a run started from may be gone when it goes on.
@@ -104,7 +110,7 @@ class Trainer:
         self.predicts = CATALOG[config.network.name].predicts
         self.dtype = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
         self.optimiser = _optimiser(config.optimiser, self.network)
-        self.step = 0
+        self.step, self.seconds, self._begun = 0, 0.0, time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
 
@@ -127,23 +133,32 @@ class Trainer:
             dose=config.dose,
             augmentation=config.augmentation,
             seed=config.seed,
+            device=self.process.device,
         )
         validation = (
             ValidationSet(config.data, predicts=self.predicts, dtype=self.dtype)
             if self.process.rank == 0
             else None
         )
-        wrapped = self._wrapped()
-        steps = config.optimiser.steps
-        last = steps if until is None else min(until, steps)
-        saved, logged, losses = time.monotonic(), time.monotonic(), []
+        loss_of = self._loss()
+        minutes, steps = config.optimiser.minutes, config.optimiser.steps
+        last = min(sys.maxsize if minutes else steps, sys.maxsize if until is None else until)
+        if minutes and self.seconds >= 60 * minutes:
+            return
+        self._begun = saved = logged = time.monotonic()
+        losses = []
         for batch in self._batches(source, last):
-            losses.append(self._train_step(wrapped, batch))
-            at_end = self.step == last
+            losses.append(self._train_step(loss_of, batch))
+            is_late = minutes > 0 and self._spent() >= 60 * minutes
+            at_end = self.step == last or is_late
             if self.step % config.run.log_every == 0 or at_end:
                 now = time.monotonic()
-                pace = (now - logged) / len(losses)
-                self._log(report, loss=torch.stack(losses).mean().item(), seconds_per_step=pace)
+                self._log(
+                    report,
+                    loss=torch.stack(losses).mean().item(),
+                    seconds_per_step=(now - logged) / len(losses),
+                    steps=min(last, self._steps()),
+                )
                 logged, losses = now, []
             if validation and (self.step % config.run.validate_every == 0 or at_end):
                 self._log(report, **validation.score(self.averaged_network()))
@@ -152,6 +167,9 @@ class Trainer:
             if at_end or time.monotonic() - saved > 60 * config.run.checkpoint_minutes:
                 self._save()
                 saved = time.monotonic()
+            if at_end:
+                break
+        self.seconds = self._spent()
 
     def averaged_network(self) -> nn.Module:
         """Return a copy of the network with the averaged weights."""
@@ -160,45 +178,62 @@ class Trainer:
         network.to(self.process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.eval()
 
-    def _wrapped(self) -> nn.Module:
-        """Return the network as it is trained: compiled if asked, in step with other processes."""
+    def _loss(self) -> Callable[[Batch], Tensor]:
+        """Mean loss of a batch: compiled if asked, in step with other processes."""
         network: nn.Module = self.network
-        if self.config.run.compiled:
-            network = cast(nn.Module, torch.compile(network))
-        return DistributedDataParallel(network) if self.process.world > 1 else network
+        if self.process.world > 1:
+            network = DistributedDataParallel(network)
+        is_spread = self.config.network.trains == "spread"
+        loss = loss_of_spread if is_spread else LOSSES[self.predicts]
+
+        def mean(batch: Batch) -> Tensor:
+            return loss(network, batch).mean()
+
+        if self.process.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # every batch has the same shape
+        is_compiled = self.config.run.compiled
+        return cast(Callable[[Batch], Tensor], torch.compile(mean)) if is_compiled else mean
+
+    def _spent(self) -> float:
+        """Seconds trained so far, those before it was resumed included."""
+        return self.seconds + time.monotonic() - self._begun
+
+    def _steps(self) -> int:
+        """Steps of the whole run; where it has so many minutes, as the pace so far has it."""
+        config = self.config.optimiser
+        if not config.minutes:
+            return config.steps
+        return max(self.step + 1, round(self.step * 60 * config.minutes / self._spent()))
 
     def _batches(self, source: PairSource, last: int) -> Iterator[Batch]:
         """Draw batches in threads of their own while the network is busy with those before."""
         samples = self.process.share(self.config.data.batch)
-        device, loaders = self.process.device, self.config.run.loaders
+        loaders = self.config.run.loaders
         with ThreadPoolExecutor(loaders) as pool:
             steps = iter(range(self.step, last))
             ahead = deque(
-                pool.submit(source.batch, step, samples, device)
+                pool.submit(source.batch, step, samples)
                 for step in itertools.islice(steps, loaders)
             )
             while ahead:
                 batch = ahead.popleft().result()
                 ahead += (
-                    pool.submit(source.batch, step, samples, device)
+                    pool.submit(source.batch, step, samples)
                     for step in itertools.islice(steps, 1)
                 )
                 yield batch
 
-    def _train_step(self, network: nn.Module, batch: Batch) -> Tensor:
+    def _train_step(self, loss_of: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         config = self.config.optimiser
         factor = rate_factor(
-            self.step, steps=config.steps, warmup=config.warmup, drops=config.drops
+            self.step, steps=self._steps(), warmup=config.warmup, drops=config.drops
         )
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * factor
         with torch.autocast(
             self.process.device.type, self.dtype, enabled=self.dtype != torch.float32
         ):
-            if self.config.network.trains == "all":
-                loss = LOSSES[self.predicts](network, batch).mean()
-            else:
-                loss = loss_of_spread(self.network, batch).mean()
+            loss = loss_of(batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
@@ -248,7 +283,8 @@ class Trainer:
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{names[index]}/{k}": v for k, v in moments.items()}
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        facts = {"step": str(self.step), "config": self.config.as_json()}
+        seconds = f"{self._spent():.3f}"
+        facts = {"step": str(self.step), "seconds": seconds, "config": self.config.as_json()}
         with whole_file(self._state_path) as part:
             save_file(tensors, part, metadata=facts)
 
@@ -273,7 +309,7 @@ class Trainer:
         for key, value in _under("average/", tensors).items():
             self.average[key].copy_(value)
         self._restore_optimiser(_under("optimiser/", tensors))
-        self.step = int(facts["step"])
+        self.step, self.seconds = int(facts["step"]), float(facts.get("seconds", "0"))
 
     def _restore_optimiser(self, tensors: Mapping[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}
@@ -420,7 +456,7 @@ def _lasting(config: TrainConfig) -> dict[str, Any]:
     """Return the part of a configuration that must stay the same while a run is resumed."""
     table = dataclasses.asdict(config)
     table.pop("run")
-    for name in ("steps", "drops"):  # a run may be made longer, its rate be stepped down by hand
+    for name in ("steps", "minutes", "drops"):  # a run may be made longer, its rate be stepped down by hand
         table["optimiser"].pop(name)
     return table
 
