@@ -191,6 +191,7 @@ class Trainer:
 
         if self.process.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # every batch has the same shape
+            torch.backends.cudnn.allow_tf32 = False  # what is float32 needs all of it
         is_compiled = self.config.run.compiled
         return cast(Callable[[Batch], Tensor], torch.compile(mean)) if is_compiled else mean
 
