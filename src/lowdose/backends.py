@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, cast
 
@@ -54,6 +56,17 @@ def pick_backend(name: str, device: torch.device, predicts: Predicts) -> str:
             "or pass --backend torch"
         )
     return name
+
+
+@contextmanager
+def float32_kept() -> Iterator[None]:
+    """Convolutions in float32 keep all of it; by default torch lets a GPU round them to ten bits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def missing_packages() -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lowdose import __version__
-from lowdose.backends import Backend, OpenVINONetwork, pick_backend
+from lowdose.backends import Backend, OpenVINONetwork, float32_kept, pick_backend
 from lowdose.checkpoint import load_weights
 from lowdose.errors import ConfigError, OutputError
 from lowdose.micrograph import Micrograph
@@ -193,11 +193,12 @@ class Denoiser:
         result = _allocate(micrograph.shape)
         errors = _allocate(micrograph.shape) if uncertainty else None
         total, done = micrograph.pixels.size, 0
-        for number, source in enumerate(micrograph.frames()):
-            error = None if errors is None else _frames(errors)[number]
-            for part in self._denoise_frame(source, _frames(result)[number], error, noise):
-                done += part
-                progress(done, total)
+        with float32_kept():
+            for number, source in enumerate(micrograph.frames()):
+                error = None if errors is None else _frames(errors)[number]
+                for part in self._denoise_frame(source, _frames(result)[number], error, noise):
+                    done += part
+                    progress(done, total)
         note = f"lowdose {__version__} {self.record.label} {noise}"
         denoised = Denoised(micrograph.with_pixels(result, note), noise)
         if errors is None:

@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lowdose.backends import float32_kept
 from lowdose.checkpoint import load_weights, save_weights
 from lowdose.data.pairs import Batch, PairSource, TruthSource
 from lowdose.data.shards import ShardSet, is_data_set, load_description
@@ -191,7 +192,6 @@ class Trainer:
 
         if self.process.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # every batch has the same shape
-            torch.backends.cudnn.allow_tf32 = False  # what is float32 needs all of it
         is_compiled = self.config.run.compiled
         return cast(Callable[[Batch], Tensor], torch.compile(mean)) if is_compiled else mean
 
@@ -219,8 +219,7 @@ class Trainer:
             while ahead:
                 batch = ahead.popleft().result()
                 ahead += (
-                    pool.submit(source.batch, step, samples)
-                    for step in itertools.islice(steps, 1)
+                    pool.submit(source.batch, step, samples) for step in itertools.islice(steps, 1)
                 )
                 yield batch
 
@@ -361,7 +360,7 @@ def train(
     ConfigError
         If configuration, data or folder do not fit together.
     """
-    with _process(device) as process:
+    with _process(device) as process, float32_kept():
         Trainer(config, folder, process).run(report, until=until)
 
 
@@ -457,7 +456,11 @@ def _lasting(config: TrainConfig) -> dict[str, Any]:
     """Return the part of a configuration that must stay the same while a run is resumed."""
     table = dataclasses.asdict(config)
     table.pop("run")
-    for name in ("steps", "minutes", "drops"):  # a run may be made longer, its rate be stepped down by hand
+    for name in (
+        "steps",
+        "minutes",
+        "drops",
+    ):  # a run may be made longer, its rate be stepped down by hand
         table["optimiser"].pop(name)
     return table
 
