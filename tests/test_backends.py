@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lowdose import backends
-from lowdose.backends import OpenVINONetwork, missing_packages, pick_backend
+from lowdose.backends import OpenVINONetwork, float32_kept, missing_packages, pick_backend
 from lowdose.checkpoint import load_weights
 from lowdose.data.simulate import simulate_truth
 from lowdose.errors import ConfigError
@@ -168,3 +168,10 @@ def test_openvino_neither_reports_over_the_network_nor_leaves_an_identity_at_hom
     )
     assert found.stdout == "True False\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_float32_is_kept_inside_and_the_choice_of_others_outside():
+    before = torch.backends.cudnn.allow_tf32
+    with float32_kept():
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before

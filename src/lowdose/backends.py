@@ -60,7 +60,7 @@ def pick_backend(name: str, device: torch.device, predicts: Predicts) -> str:
 
 @contextmanager
 def float32_kept() -> Iterator[None]:
-    """Convolutions in float32 keep all of it; by default torch lets a GPU round them to ten bits."""
+    """Convolutions in float32 keep all of it: by default torch rounds them to ten bits on a GPU."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

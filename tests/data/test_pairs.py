@@ -49,6 +49,15 @@ def test_shares_of_several_processes_are_the_whole_batch(world):
             assert torch.equal(one, all_of_it[rank::world])
 
 
+def test_truths_held_on_the_device_give_the_crops_that_truths_cut_before_do(monkeypatch):
+    cut_before = source(augmentation=Augmentation(shrink=0.5)).batch(3, range(8))
+    monkeypatch.setattr("lowdose.data.pairs._fits", lambda truths, device: True)
+    held = source(augmentation=Augmentation(shrink=0.5))
+    assert held._pool is not None
+    for one, other in zip(tensors(cut_before), tensors(held.batch(3, range(8))), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_another_seed_step_or_sample_gives_another_image():
     images = [
         source(seed=seed).batch(step, range(sample, sample + 1)).noisy

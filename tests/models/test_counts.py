@@ -8,6 +8,7 @@ from lowdose.models.counts import (
     LEAST_SPAN,
     Scaling,
     estimate_electrons,
+    estimate_with_error,
     fit_scaling,
     noise_share,
 )
@@ -150,6 +151,39 @@ def test_texture_taken_for_noise_lowers_the_share_to_the_part_of_noise():
 
 def test_the_share_of_a_network_that_finds_no_noise_is_harmless():
     assert 0 <= share_of(Says(0.0), counts(1000.0, (1, 1, 64, 64)), 0.0) <= 1.5
+
+
+def test_where_next_to_nothing_would_be_gained_an_image_is_left_alone():
+    noisy = counts(1000.0, (4, 1, 128, 128))
+    scaling, readout = fit_scaling(noisy[:1], torch.zeros(1)), torch.zeros(4)
+
+    def finds_a_part(part):
+        """Takes white noise of which so much of the variance is the true noise for noise."""
+        rng = torch.Generator().manual_seed(1)
+        own = torch.randn(noisy.shape, generator=rng)
+
+        def network(image, level):
+            seen = (image - image.mean()) / level.view(-1, 1, 1, 1)
+            return part * seen + (part * (1 - part)) ** 0.5 * own.repeat(2, 1, 1, 1)
+
+        rng = torch.Generator().manual_seed(2)
+        wide = Scaling(scaling.centre.expand(4), scaling.span.expand(4))
+        return noise_share(network, noisy, readout, wide, rng=rng)
+
+    assert finds_a_part(0.03) == 0
+    assert finds_a_part(0.15) == pytest.approx(1, abs=0.15)
+
+
+def test_an_image_left_alone_is_as_far_off_as_its_noise():
+    noisy, readout = counts(100.0, (1, 1, 16, 16)), torch.full((1,), 5.0)
+    scaling = fit_scaling(noisy, readout)
+    for estimate in (
+        estimate_electrons(Says(3.0), noisy, readout, scaling, share=0.0),
+        estimate_with_error(Says(3.0), noisy, readout, scaling, share=0.0)[0],
+    ):
+        assert torch.equal(estimate, noisy)
+    _, deviation = estimate_with_error(Says(3.0), noisy, readout, scaling, share=0.0)
+    torch.testing.assert_close(deviation, (noisy + 25).sqrt())
 
 
 def test_only_the_share_is_taken_off():

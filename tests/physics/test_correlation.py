@@ -54,3 +54,14 @@ def test_white_signs_are_one_or_minus_one_and_follow_the_seed():
     )
     assert torch.equal(drawn.abs(), torch.ones(2, 1, 8, 8))
     assert torch.equal(drawn, again)
+
+
+def test_images_are_blurred_each_by_its_own_weights():
+    images = torch.rand(3, 1, 20, 24, generator=torch.Generator().manual_seed(0))
+    downs, acrosses = (
+        torch.stack([gaussian_taps(width) for width in widths])
+        for widths in ((0.4, 0.8, 1.2), (1.0, 0.3, 0.6))
+    )
+    together = blur(images, downs, acrosses)
+    for image, down, across, one in zip(images, downs, acrosses, together, strict=True):
+        torch.testing.assert_close(one, blur(image[None], down, across)[0])

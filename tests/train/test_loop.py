@@ -1,10 +1,12 @@
 import dataclasses
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -388,6 +390,43 @@ def written(config, folder):
     (folder / "run.toml").write_text("\n".join(lines))
     (folder / "run.py").write_text(SCRIPT)
     return [str(folder / "run.py"), str(folder / "run.toml")]
+
+
+def test_a_run_of_so_many_minutes_ends_by_the_clock_and_its_rate_with_it(
+    tiny_run, tmp_path, monkeypatch
+):
+    ticks = itertools.count()
+    clock = types.SimpleNamespace(monotonic=lambda: float(next(ticks)))
+    monkeypatch.setattr("lowdose.train.loop.time", clock)
+    config = tiny_run(optimiser={"minutes": 2.0, "steps": 3}, run={"log_every": 1})
+    halting = Trainer(config, tmp_path / "halting", CPU)
+    halting.run(lambda entry: None, until=5)
+    rates = []
+    trainer = Trainer(config, tmp_path / "halting", CPU)
+    assert trainer.step == 5
+    trainer.run(lambda entry: rates.append(trainer.optimiser.param_groups[0]["lr"]))
+    assert trainer.step > 10  # not the three steps, which do not count
+    assert 120 <= trainer.seconds < 150
+    assert rates[0] > 0.5 * config.optimiser.learning_rate
+    assert rates[-1] < 0.02 * config.optimiser.learning_rate
+    step = trainer.step
+    again = Trainer(config, tmp_path / "halting", CPU)
+    again.run(lambda entry: None)
+    assert again.step == step
+
+
+def test_minutes_are_refused_where_several_clocks_would_count_them(tiny_run, tmp_path):
+    config = tiny_run(optimiser={"minutes": 1.0})
+    with pytest.raises(ConfigError, match="minutes is 1 for 2 processes"):
+        Trainer(config, tmp_path / "run", Process(0, 2, torch.device("cpu")))
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_what_another_does(tiny_run, tmp_path):
+    for name, compiled in (("compiled", True), ("plain", False)):
+        train(tiny_run(run={"compiled": compiled}), tmp_path / name)
+    one, other = (losses(tmp_path / name) for name in ("compiled", "plain"))
+    assert list(one.values()) == pytest.approx(list(other.values()), rel=1e-3)
 
 
 @pytest.mark.slow

@@ -144,8 +144,8 @@ class Batch:
 class _Recipe:
     """All that is drawn for one crop, beside the noise itself.
 
-    `seed` starts its noise; the intensity is stretched or not, inverted or not, raised to `power`, lifted by `pedestal`
-    and exposed to `dose` electrons; `blurs` are weights along y and x.
+    The intensity is stretched or not, inverted or not, raised to `power`, lifted by `pedestal`
+    and exposed to `dose` electrons; `seed` starts its noise, `blurs` are weights along y and x.
     """
 
     truth: Truth
@@ -287,7 +287,8 @@ class PairSource:
         crops = torch.where(stretched > 0, (crops - low) / (high - low).clamp_min(1e-12), crops)
         crops = crops.clamp(0, 1)  # rounding must not make a rate negative
         crops = torch.where(inverted > 0, 1 - crops, crops) ** power
-        return (pedestal + (1 - pedestal) * crops) * dose
+        electrons: Tensor = (pedestal + (1 - pedestal) * crops) * dose
+        return electrons
 
     def _send(self, rows: Sequence[Sequence[float]]) -> Tensor:
         return send(np.array(rows, np.float32), self.device)

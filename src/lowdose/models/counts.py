@@ -23,6 +23,9 @@ _CHANGE = 0.2
 # is too far from normal to tell; above, next to nothing is to be gained, and all of an image may
 # differ from the windows that are looked at.
 _FEW, _MANY = 20, 1e4
+# Where less of the noise's variance than this can be taken off, an image is left alone: it gains
+# nothing that could be seen, and in a place that no window shows it could lose more.
+_LEAST_GAIN = 0.05
 # This fraction of the pixels lies outside the range that is scaled, on either side.
 _OUTSIDE = 0.005
 
@@ -106,7 +109,8 @@ def noise_share(
     Returns
     -------
     float
-        From 0, leave the image alone, to 1.5; 1 if the network judges rightly. At most 1 below
+        From 0, leave the image alone, to 1.5; 1 if the network judges rightly, 0 where less than
+        a twentieth of the noise's variance would be taken off. At most 1 below
         twenty electrons, where the noise is too far from normal to ask for more, and above ten
         thousand, where it would gain nothing.
 
@@ -127,7 +131,9 @@ def noise_share(
     derivative = products.mean() - products.std() / products.numel() ** 0.5
     energy = noise.square().mean().clamp_min(1e-12)
     most = 1.5 if _FEW < noisy.mean() < _MANY else 1.0
-    return float((derivative / energy).clamp(0, most))
+    share = (derivative / energy).clamp(0, most)
+    gained = share * (2 * derivative - share * energy)
+    return float(share) if gained > _LEAST_GAIN else 0.0
 
 
 def estimate_electrons(
@@ -161,6 +167,8 @@ def estimate_electrons(
     Tensor, shape (B, 1, H, W), float32
         Expected electrons; a fraction of an electron below zero where next to none arrive.
     """
+    if share == 0:
+        return noisy
     facts = _Facts(noisy, readout_std, scaling, correlation)
     return facts.electrons(network(*facts.seen), share)
 
@@ -192,6 +200,8 @@ def estimate_with_error(
         Expected electrons and root of their expected squared error.
     """
     facts = _Facts(noisy, readout_std, scaling, correlation)
+    if share == 0:
+        return noisy, (noisy.clamp_min(0) + facts.readout**2).sqrt()
     noise, deviation = network.with_deviation(*facts.seen)  # type: ignore[operator]
     electrons = facts.electrons(noise, share)
     slope = (electrons + (0.375 + facts.readout**2)).clamp_min(0.375).sqrt()
