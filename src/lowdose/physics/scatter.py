@@ -21,6 +21,9 @@ QUANTILE_OF_UNIT_NOISE = 0.6499
 # pixels blurred by Gaussians (tests/physics/test_scatter.py repeats it).
 _QUIET = 0.3
 _LEAST = 0.1
+# By so much over the root of the blocks behind an intensity the least is below the mean by chance,
+# 1.28 deviations; the tables are of so many blocks.
+_CHANCE, _OF_BLOCKS = 0.342, 128
 _OF_CURVATURE = (
     -0.591, -0.571, -0.547, -0.513, -0.466, -0.413, -0.350, -0.282, -0.210, -0.137, 0.0, 0.113,
     0.213, 0.292, 0.422, 0.512,
@@ -29,11 +32,26 @@ _OF_NOISE = (
     0.0, 0.088, 0.167, 0.261, 0.357, 0.445, 0.520, 0.582, 0.631, 0.672, 0.733, 0.779,
     0.813, 0.841, 0.880, 0.907,
 )  # fmt: skip
+# Variance of noise that second differences along an axis see, of 1, for noise of each
+# correlation, those of neighbours and those of every second pixel: by the same simulation.
+_CORRELATED = (
+    0.0, 0.088, 0.167, 0.261, 0.357, 0.445, 0.520, 0.582, 0.631, 0.672, 0.705, 0.733, 0.779,
+    0.813, 0.841, 0.872, 0.895,
+)  # fmt: skip
+_SEEN = (
+    1.0, 0.895, 0.796, 0.680, 0.561, 0.451, 0.359, 0.285, 0.227, 0.184, 0.149, 0.124, 0.086,
+    0.062, 0.045, 0.029, 0.020,
+)  # fmt: skip
+_SEEN_COARSE = (
+    1.0, 1.0, 1.0, 0.984, 0.963, 0.933, 0.891, 0.849, 0.797, 0.748, 0.695, 0.644, 0.545,
+    0.456, 0.378, 0.284, 0.212,
+)  # fmt: skip
 # Correlation below this is taken for none: images of white noise measure up to that.
 _LEAST_CORRELATION = 0.12
-# From here on second differences of neighbours see less than a quarter of the noise, and those of
-# every second pixel are taken.
-_COARSE = 0.4
+# From here on next to nothing of the noise is left in differences of neighbours, rounding matters
+# and an error of the correlation too, and those of every second pixel are taken. Before that
+# they would see the more of the specimen.
+_COARSE = 0.75
 _BINS = 32
 _PIXELS_AT_A_TIME = 1 << 17
 _LEAST_BLOCKS = 24
@@ -126,14 +144,13 @@ def measure_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
     if not bins:
         return None
     if_white = _scatter(bins)
-    correlation = down, across = _correlation(bins)
+    correlation = _correlation(bins)
     if not any(correlation):
         return if_white
-    if max(correlation) > _COARSE:
-        # Neighbours two apart correlate like the fourth power: so it is for a Gaussian.
-        bins, down, across = _bins([window[::2, ::2] for window in windows]), down**4, across**4
-    seen = _scatter(bins)
-    variance = seen.variance / (_share_seen(down) * _share_seen(across))
+    is_coarse = max(correlation) > _COARSE
+    seen = _scatter(_bins([window[::2, ::2] for window in windows]) if is_coarse else bins)
+    shares = np.interp(correlation, _CORRELATED, _SEEN_COARSE if is_coarse else _SEEN)
+    variance = seen.variance / shares.prod()
     return Scatter(seen.mean, variance, seen.blocks, correlation, if_white)
 
 
@@ -167,15 +184,11 @@ def _correlation(bins: list[NDArray[np.float64]]) -> tuple[float, float]:
         quiet = energy <= _quantile(energy, _QUIET)
         total = max(float(energy[quiet].sum()), 1e-300)
         found.append([product[quiet].sum() / total for product in products])
-    least = np.quantile(found, _LEAST, axis=0)
+    blocks = float(np.median([stack.shape[1] for stack in bins]))
+    least = np.quantile(found, _LEAST, axis=0) - _CHANCE * (_OF_BLOCKS**-0.5 - blocks**-0.5)
     down, across = np.interp(least, _OF_CURVATURE, _OF_NOISE)
     known = (float(value) if value > _LEAST_CORRELATION else 0.0 for value in (down, across))
     return next(known), next(known)
-
-
-def _share_seen(correlation: float) -> float:
-    """Variance that second differences along an axis see of Gaussian-blurred noise, of 1."""
-    return (6 - 8 * correlation + 2 * correlation**4) / 6
 
 
 def fit_line(scatter: Scatter) -> Line:
