@@ -158,3 +158,24 @@ def test_structure_of_ten_pixels_is_not_taken_for_noise_that_a_detector_blurred(
     structure = 0.8 * blurred(0.75).std() * np.sin(2 * np.pi * x / 10)
     scatter = measure_scatter([structure + blurred(0.75)])
     assert np.median(scatter.variance) == pytest.approx(blurred(0.75).var(), rel=0.15)
+
+
+@pytest.mark.parametrize("width", [0.3, 0.6, 0.9])
+def test_noise_that_lost_its_finest_part_alone_is_not_far_overrated(width):
+    """As an image shows it that was enlarged: nothing above six tenths of Nyquist."""
+    spectrum = np.fft.rfft2(blurred(width))
+    down, across = np.abs(np.fft.fftfreq(512)), np.abs(np.fft.rfftfreq(512))
+    noise = np.fft.irfft2(spectrum * np.outer(down < 0.3, across < 0.3))
+    assert 0.9 < np.median(measure_scatter([noise]).variance) / noise.var() < 1.5
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_noise_of_an_enlarged_image_is_not_far_overrated(order):
+    noise = ndimage.zoom(np.random.default_rng(0).normal(size=(400, 400)), 1.5, order=order)
+    assert 0.9 < np.median(measure_scatter([noise]).variance) / noise.var() < 1.45
+
+
+@pytest.mark.parametrize("frames", [1, 16])
+def test_the_correlation_found_does_not_depend_on_the_size_of_the_image(frames):
+    scatter = measure_scatter([blurred(0.6, seed=seed) for seed in range(frames)])
+    assert scatter.correlation == pytest.approx((neighbours(0.6),) * 2, abs=0.035)

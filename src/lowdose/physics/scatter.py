@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,17 @@ _SEEN_COARSE = (
     1.0, 1.0, 1.0, 0.984, 0.963, 0.933, 0.891, 0.849, 0.797, 0.748, 0.695, 0.644, 0.545,
     0.456, 0.378, 0.284, 0.212,
 )  # fmt: skip
-# Correlation below this is taken for none: images of white noise measure up to that.
-_LEAST_CORRELATION = 0.12
+# Variance within blocks, a plane taken off, along an axis likewise.
+_WITHIN = (
+    1.141, 1.132, 1.120, 1.100, 1.077, 1.048, 1.018, 0.989, 0.963, 0.937, 0.913, 0.887, 0.840,
+    0.794, 0.749, 0.686, 0.625,
+)  # fmt: skip
+# Relative deviation by chance of what blocks show over what neighbours do, times the root of the
+# blocks behind each intensity.
+_DEVIATION = 0.6
+# Correlation below this is taken for none: images of white noise measure up to that, times the
+# root of the blocks that the tables are of over those there are, and no less than the second.
+_LEAST_CORRELATION = 0.12, 0.05
 # From here on next to nothing of the noise is left in differences of neighbours, rounding matters
 # and an error of the correlation too, and those of every second pixel are taken. Before that
 # they would see the more of the specimen.
@@ -147,11 +156,31 @@ def measure_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
     correlation = _correlation(bins)
     if not any(correlation):
         return if_white
-    is_coarse = max(correlation) > _COARSE
-    seen = _scatter(_bins([window[::2, ::2] for window in windows]) if is_coarse else bins)
-    shares = np.interp(correlation, _CORRELATED, _SEEN_COARSE if is_coarse else _SEEN)
-    variance = seen.variance / shares.prod()
-    return Scatter(seen.mean, variance, seen.blocks, correlation, if_white)
+    coarse = _scatter(_bins([window[::2, ::2] for window in windows]))
+    blocks = _scatter(_bins(windows, _block_variances))
+    fine, coarse, blocks = (
+        replace(seen, variance=seen.variance / np.interp(correlation, _CORRELATED, of_one).prod())
+        for seen, of_one in ((if_white, _SEEN), (coarse, _SEEN_COARSE), (blocks, _WITHIN))
+    )
+    found = coarse if max(correlation) > _COARSE else fine
+    found = replace(found, correlation=correlation, if_white=if_white)
+    if not len(fine.mean) == len(coarse.mean) == len(blocks.mean):
+        return found
+    return replace(found, variance=found.variance * _beyond_a_blur(found, coarse, blocks))
+
+
+def _beyond_a_blur(found: Scatter, coarse: Scatter, blocks: Scatter) -> float:
+    """Factor on noise that was measured as if a Gaussian had blurred it.
+
+    What took the finest noise away alone, as enlarging does, makes an image look more blurred than
+    it is, so that every second pixel has more noise than was found, or a block less in all. That
+    is so at all intensities, while structure adds to both here and there: the least ratios count.
+    """
+    least = float(np.quantile(coarse.variance / found.variance, _LEAST))
+    more = max(1.0, least)
+    chance = 1.28 * _DEVIATION * float(np.median(found.blocks)) ** -0.5
+    most = float(np.quantile(blocks.variance / found.variance, _LEAST)) / (1 - chance)
+    return min(more, most)
 
 
 def _scatter(bins: list[NDArray[np.float64]]) -> Scatter:
@@ -162,11 +191,14 @@ def _scatter(bins: list[NDArray[np.float64]]) -> Scatter:
     )
 
 
-def _bins(windows: list[NDArray[Any]]) -> list[NDArray[np.float64]]:
+def _bins(
+    windows: list[NDArray[Any]],
+    statistics: Callable[[NDArray[Any]], NDArray[np.float64]] | None = None,
+) -> list[NDArray[np.float64]]:
     """Statistics of the blocks of all windows, by intensity, darkest first; maybe none."""
-    parts = [_block_statistics(strip) for window in windows for strip in _strips(window)] or [
-        np.empty((4, 0))
-    ]
+    of_strip = statistics or _block_statistics
+    parts = [of_strip(strip) for window in windows for strip in _strips(window)]
+    parts = parts or [np.empty((4, 0))]
     blocks = np.concatenate(parts, axis=1)
     # A constant block is a mask, a border or a clipped area, unless nothing arrived there.
     blocks = blocks[:, (blocks[1] > 0) | (blocks[0] == 0)]
@@ -187,7 +219,9 @@ def _correlation(bins: list[NDArray[np.float64]]) -> tuple[float, float]:
     blocks = float(np.median([stack.shape[1] for stack in bins]))
     least = np.quantile(found, _LEAST, axis=0) - _CHANCE * (_OF_BLOCKS**-0.5 - blocks**-0.5)
     down, across = np.interp(least, _OF_CURVATURE, _OF_NOISE)
-    known = (float(value) if value > _LEAST_CORRELATION else 0.0 for value in (down, across))
+    by_chance, least_known = _LEAST_CORRELATION
+    threshold = max(by_chance * (_OF_BLOCKS / blocks) ** 0.5, least_known)
+    known = (float(value) if value > threshold else 0.0 for value in (down, across))
     return next(known), next(known)
 
 
@@ -267,6 +301,18 @@ def _block_statistics(strip: NDArray[Any]) -> NDArray[np.float64]:
             _block_means(left, right, width),
         ]
     )
+
+
+def _block_variances(strip: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean, and variance around a plane, per whole block."""
+    height, width = strip.shape
+    blocks = strip.astype(np.float64).reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    mean = blocks.mean(axis=(1, 3))
+    ramp = np.arange(BLOCK) - (BLOCK - 1) / 2
+    slopes = [np.einsum(f"bycx,{axis}->bc", blocks, ramp) for axis in "yx"]
+    planes = sum(slope**2 for slope in slopes) / (BLOCK * (ramp**2).sum())
+    squares = np.einsum("bycx,bycx->bc", blocks, blocks) - BLOCK**2 * mean**2 - planes
+    return np.stack([mean.ravel(), squares.ravel() / (BLOCK**2 - 3)])
 
 
 def _block_means(
