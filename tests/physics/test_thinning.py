@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lowdose.physics.noise import detect
-from lowdose.physics.thinning import are_counts, thin
+from lowdose.physics.thinning import are_counts, hold_out, thin
 
 SHAPE = 1, 1, 600, 600
 
@@ -48,6 +48,82 @@ def test_correlated_noise_stays_correlated():
     assert down.item() == pytest.approx(0.0, abs=0.02)
 
 
-def test_a_share_of_nothing_or_all_is_refused():
+@pytest.mark.parametrize("draw", [thin, hold_out])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_of_nothing_or_all_is_refused(draw, share):
     with pytest.raises(ValueError, match="between 0 and 1"):
-        thin(torch.ones(SHAPE), 1.0, rng=torch.Generator())
+        draw(torch.ones(SHAPE), share, rng=torch.Generator())
+
+
+def test_counts_are_held_out_one_by_one():
+    _, recorded, rng = exposures(0.0)
+    part, contrast = hold_out(recorded, 0.02, rng=rng)
+    rest = recorded - part
+    assert are_counts(part)
+    assert are_counts(rest)
+    assert rest.mean().item() == pytest.approx(0.02 * recorded.mean().item(), rel=0.02)
+    torch.testing.assert_close(contrast.float(), recorded - rest / 0.02, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("electrons", "readout_std"), [(5.5, 0.5), (20.25, 4.0), (0.5, 0.0)])
+def test_what_is_held_out_of_no_counts_has_three_moments_of_counts(electrons, readout_std):
+    rng, share = torch.Generator().manual_seed(0), 0.02
+    whole = torch.full(SHAPE, electrons)
+    part, contrast = hold_out(whole, share, readout_std=readout_std, rng=rng)
+    change = part.double() - (1 - share) * electrons
+    second = share * (1 - share) * (electrons + readout_std**2)
+    third = -share * (electrons + 2 * readout_std**2)
+    assert change.mean().item() == pytest.approx(0, abs=4 * (second / whole.numel()) ** 0.5)
+    assert change.square().mean().item() == pytest.approx(second, rel=0.03)
+    assert (change**3).mean().item() == pytest.approx(third, rel=0.06)
+    torch.testing.assert_close(contrast, change / share, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("electrons", [5.5, -1.0, -3.0])
+def test_a_contrast_counts_a_variance_below_zero_as_such(electrons):
+    rng = torch.Generator().manual_seed(0)
+    part, contrast = hold_out(torch.full(SHAPE, electrons), 0.02, readout_std=1.0, rng=rng)
+    product = contrast * (part.double() - 0.98 * electrons)
+    assert product.mean().item() == pytest.approx(0.98 * (electrons + 1), rel=0.03, abs=1e-3)
+
+
+def test_what_is_held_out_is_independent_of_the_part_to_third_order():
+    rng = torch.Generator().manual_seed(0)
+    recorded = detect(torch.full((1, 1, 1500, 1500), 5.0), readout_std=0.5, rng=rng)
+    parts = {
+        "held out": hold_out(recorded, 0.02, readout_std=0.5, rng=rng)[0],
+        "normal": thin(recorded, 0.98, readout_std=0.5, rng=rng),
+    }
+    common = {}
+    for name, part in parts.items():
+        rest = (recorded - part).double()
+        own = part.double() - part.double().mean()
+        common[name] = (own**2 * (rest - rest.mean())).mean().item() / 5.25
+    # Chance leaves 0.0004.
+    assert abs(common["held out"]) < 0.003
+    assert common["normal"] < -0.015
+
+
+def test_halves_by_the_normal_law_depend_on_each_other_less_than_those_held_out():
+    rng = torch.Generator().manual_seed(0)
+    expected = torch.full((1, 1, 1000, 1000), 5.0)
+    recorded = detect(expected, readout_std=0.5, rng=rng)
+    halves = (
+        thin(recorded, 0.5, readout_std=0.5, expected=expected, rng=rng),
+        hold_out(recorded, 0.5, readout_std=0.5, rng=rng)[0],
+    )
+    normal, held_out = (
+        abs(((half - half.mean()) ** 2 * ((recorded - half) - (recorded - half).mean())).mean())
+        for half in halves
+    )
+    assert normal < 0.6 * held_out
+
+
+def test_correlated_noise_is_held_out_with_its_correlation():
+    rng = torch.Generator().manual_seed(0)
+    _, contrast = hold_out(torch.full(SHAPE, 30.5), 0.02, correlation=(0.6, 0.0), rng=rng)
+    noise = contrast[0, 0]
+    power = noise.square().mean()
+    assert power.item() == pytest.approx(0.98 * 30.5 / 0.02, rel=0.03)
+    assert ((noise[1:] * noise[:-1]).mean() / power).item() == pytest.approx(0.6, abs=0.02)
+    assert ((noise[:, 1:] * noise[:, :-1]).mean() / power).item() == pytest.approx(0, abs=0.02)

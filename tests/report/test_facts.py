@@ -7,7 +7,13 @@ import pytest
 
 from lowdose.micrograph import Axis, Micrograph
 from lowdose.physics.dose import NoiseModel
-from lowdose.report.facts import describe, distribution, mean_electrons
+from lowdose.report.facts import (
+    describe,
+    describe_file,
+    distribution,
+    file_rows,
+    mean_electrons,
+)
 
 
 def test_a_distribution_equals_that_of_all_pixels_at_once():
@@ -44,3 +50,16 @@ def test_all_findings_are_told_as_json_can_hold_them():
     levels = {finding["name"]: finding["level"] for finding in found}
     assert levels["row noise"] == "warning"
     assert levels["column noise"] == "fine"
+
+
+def test_rows_tell_format_pixels_pixel_size_and_metadata_in_this_order():
+    axes = (Axis("y", 0.5, "nm"), Axis("x", 0.25, "nm"))
+    micrograph = Micrograph(np.zeros((64, 96), np.uint16), axes, {"voltage_kv": 200.0})
+    assert file_rows(describe_file(micrograph)) == [
+        ("format", ""),
+        ("pixels", "64 x 96 uint16"),
+        ("pixel size", "0.5 x 0.25 nm"),
+        ("voltage_kv", "200.0"),
+    ]
+    bare = Micrograph(np.zeros((2, 64, 96), np.float32))
+    assert dict(file_rows(describe(bare)))["pixel size"] == "unknown"

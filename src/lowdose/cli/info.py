@@ -52,15 +52,17 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    noise, size, electrons = facts["noise"], facts["pixel_size_nm"], facts["electrons_per_pixel"]
+    from lowdose.report.facts import file_rows
+
+    noise, electrons = facts["noise"], facts["electrons_per_pixel"]
+    file_format, pixels, *others = file_rows(facts)
     values = "  ".join(f"{name} {value:.5g}" for name, value in facts["pixels"].items())
     spread = f" ± {noise['gain_std']:.2g}" if noise["gain_std"] else ""
     return [
-        ("format", facts["format"]),
-        ("pixels", f"{' x '.join(map(str, facts['shape']))} {facts['dtype']}"),
+        file_format,
+        pixels,
         ("frames", str(facts["frames"]) if facts["frames"] > 1 else ""),
-        ("pixel size", f"{size[0]:.5g} x {size[1]:.5g} nm" if size else "unknown"),
-        *((key, str(value)) for key, value in facts["metadata"].items()),
+        *others,
         *(("history", note) for note in facts["history"]),
         ("values", values),
         ("gain", f"{noise['gain']:.4g}{spread} per electron" if noise["gain"] else ""),

@@ -79,6 +79,14 @@ def blur(image: Tensor, down: Tensor, across: Tensor) -> Tensor:
     return blurred.transpose(0, 1) if count > 1 else blurred
 
 
+def correlated(white: Tensor, correlation: tuple[float, float]) -> Tensor:
+    """Blur white noise, shape (B, 1, H, W), so that neighbours correlate; keep its variance."""
+    if not any(correlation):
+        return white
+    down, across = map(taps_of, correlation)
+    return blur(white, down, across) / math.sqrt(kept_variance(down, across))
+
+
 def correlated_signs(
     shape: Sequence[int], correlation: tuple[float, float], *, rng: torch.Generator
 ) -> Tensor:
@@ -96,8 +104,6 @@ def correlated_signs(
     rng : torch.Generator
         Random source, on the device of the result.
     """
-    white = torch.randn(tuple(shape), generator=rng, device=rng.device).sign()
-    if not any(correlation):
-        return white
-    down, across = map(taps_of, correlation)
-    return blur(white, down, across) / math.sqrt(kept_variance(down, across))
+    return correlated(
+        torch.randn(tuple(shape), generator=rng, device=rng.device).sign(), correlation
+    )

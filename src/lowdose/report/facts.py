@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +44,23 @@ def describe(micrograph: Micrograph) -> dict[str, Any]:
     dict
         JSON values only; None for what is unknown.
     """
-    source, noise = micrograph.source, estimate_noise(micrograph.pixels)
-    values = distribution(micrograph.pixels)
-    electrons = mean_electrons(noise, values.mean)
-    size = micrograph.pixel_size_nm
+    noise, values = estimate_noise(micrograph.pixels), distribution(micrograph.pixels)
+    electrons, size = mean_electrons(noise, values.mean), micrograph.pixel_size_nm
+    return {
+        **describe_file(micrograph),
+        "pixels": dataclasses.asdict(values),
+        "noise": dataclasses.asdict(noise),
+        "electrons_per_pixel": electrons,
+        "dose_e_per_a2": electrons / (100 * math.prod(size)) if electrons and size else None,
+        "findings": [
+            dataclasses.asdict(each) for each in examine(micrograph.pixels, noise).findings
+        ],
+    }
+
+
+def describe_file(micrograph: Micrograph) -> dict[str, Any]:
+    """Tell what is known of a micrograph without a look at its pixels, as `describe` does."""
+    source, size = micrograph.source, micrograph.pixel_size_nm
     return {
         "path": str(source.path) if source else None,
         "format": source.format if source else None,
@@ -57,14 +71,18 @@ def describe(micrograph: Micrograph) -> dict[str, Any]:
         "axes": [dataclasses.asdict(axis) for axis in micrograph.axes],
         "metadata": dict(micrograph.metadata),
         "history": list(micrograph.history),
-        "pixels": dataclasses.asdict(values),
-        "noise": dataclasses.asdict(noise),
-        "electrons_per_pixel": electrons,
-        "dose_e_per_a2": electrons / (100 * math.prod(size)) if electrons and size else None,
-        "findings": [
-            dataclasses.asdict(each) for each in examine(micrograph.pixels, noise).findings
-        ],
     }
+
+
+def file_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows of a table: format, pixels, pixel size and metadata, out of `describe_file`."""
+    size = facts["pixel_size_nm"]
+    return [
+        ("format", facts["format"] or ""),
+        ("pixels", f"{' x '.join(map(str, facts['shape']))} {facts['dtype']}"),
+        ("pixel size", f"{size[0]:.5g} x {size[1]:.5g} nm" if size else "unknown"),
+        *((key, str(value)) for key, value in facts["metadata"].items()),
+    ]
 
 
 def distribution(pixels: NDArray[Any]) -> Distribution:

@@ -17,6 +17,7 @@ from lowdose.io import read
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
+from lowdose.report.facts import describe_file, file_rows
 from lowdose.report.page import write_page
 from lowdose.report.trust_page import page_of
 from lowdose.trust.review import Progress, Review, review
@@ -138,16 +139,8 @@ def _frame(whole: Micrograph, number: int) -> Micrograph:
 
 
 def _facts(whole: Micrograph, found: Review) -> Mapping[str, str]:
-    size, noise = whole.pixel_size_nm, found.denoised.noise
-    source = whole.source
-    facts = {
-        "format": source.format if source else "",
-        "pixels": f"{' x '.join(map(str, whole.shape))} {source.dtype if source else ''}",
-        "pixel size": f"{size[0]:.5g} x {size[1]:.5g} nm" if size else "unknown",
-        **{key: str(value) for key, value in whole.metadata.items()},
-        "noise": f"{noise} ({noise.basis})",
-        "note": noise.remark,
-    }
+    noise, facts = found.denoised.noise, dict(file_rows(describe_file(whole)))
+    facts |= {"noise": f"{noise} ({noise.basis})", "note": noise.remark}
     return {name: text for name, text in facts.items() if text}
 
 

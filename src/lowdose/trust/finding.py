@@ -34,3 +34,29 @@ class Finding:
     threshold: float
     meaning: str
     action: str = ""
+
+
+def judged(
+    name: str,
+    value: float,
+    threshold: float,
+    *,
+    fine: str,
+    fault: str,
+    action: str,
+    level: Level = "warning",
+) -> Finding:
+    """Make the finding of a check whose statistic is fine up to a threshold.
+
+    Parameters
+    ----------
+    name, value, threshold
+        As in `Finding`.
+    fine, fault : str
+        What it means at most at the threshold, and beyond it.
+    action, level
+        As in `Finding`, beyond the threshold.
+    """
+    if value <= threshold:
+        return Finding(name, "fine", value, threshold, fine)
+    return Finding(name, level, value, threshold, fault, action)

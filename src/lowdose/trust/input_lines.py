@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lowdose.trust.finding import Finding
+from lowdose.trust.finding import Finding, judged
 from lowdose.trust.input_view import View
 
 # Deviation of the offsets, in those of the noise of a pixel. In 270 good images they measure 0.11
@@ -39,19 +39,15 @@ def _finding(
     if offsets is None:
         return None
     value, threshold = offsets
-    if value <= threshold:
-        return Finding(
-            name, "fine", value, threshold, f"{lines.capitalize()} have no offsets of their own."
-        )
-    return Finding(
+    return judged(
         name,
-        "warning",
         value,
         threshold,
-        f"Whole {lines} are brighter or darker than their neighbours, by {value:.2g} times the "
-        f"noise of a pixel: {cause} noise, which no electron made.",
-        f"Take the {lines}' offsets off first (destripe); denoising keeps them as if they were "
-        "specimen.",
+        fine=f"{lines.capitalize()} have no offsets of their own.",
+        fault=f"Whole {lines} are brighter or darker than their neighbours, by {value:.2g} times "
+        f"the noise of a pixel: {cause} noise, which no electron made.",
+        action=f"Take the {lines}' offsets off first (destripe); denoising keeps them as if they "
+        "were specimen.",
     )
 
 

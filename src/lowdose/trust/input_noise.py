@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.physics.scatter import Scatter
-from lowdose.trust.finding import Finding
+from lowdose.trust.finding import Finding, judged
 from lowdose.trust.input_view import View
 
 # Factor between the measured variance and that of the noise model.
@@ -91,22 +91,19 @@ def _excess(ratios: NDArray[np.float64]) -> tuple[float, float]:
 
 def correlation(view: View) -> Finding | None:
     """Tell whether the noise of neighbours correlates."""
-    name, scatter = "correlated noise", view.scatter
+    scatter = view.scatter
     if scatter is None or view.noise.is_noise_free:
         return None
     down, across = (0.0, 0.0) if _is_white(view, scatter) else scatter.correlation
-    value = max(down, across)
-    if value <= _CORRELATION:
-        meaning = "Neighbouring pixels have noise of their own."
-        return Finding(name, "fine", value, _CORRELATION, meaning)
-    return Finding(
-        name,
-        "note",
-        value,
+    return judged(
+        "correlated noise",
+        max(down, across),
         _CORRELATION,
-        f"The noise of neighbours correlates, {down:.2g} down and {across:.2g} across: a detector "
-        "that blurs, or an image that was interpolated, smoothed or denoised before.",
-        "Denoise before any resampling, alignment or filter, if the raw data exist.",
+        fine="Neighbouring pixels have noise of their own.",
+        fault=f"The noise of neighbours correlates, {down:.2g} down and {across:.2g} across: a "
+        "detector that blurs, or an image that was interpolated, smoothed or denoised before.",
+        action="Denoise before any resampling, alignment or filter, if the raw data exist.",
+        level="note",
     )
 
 
@@ -120,21 +117,18 @@ def _is_white(view: View, scatter: Scatter) -> bool:
 
 def repeated_values(view: View) -> Finding | None:
     """Find values that neighbours share more often than noise makes them: a median filter's."""
-    name = "repeated values"
     counted = _equal_neighbours(view)
     if counted is None:
         return None
-    if counted <= _REPEATED:
-        meaning = "Neighbouring pixels are equal as often as chance has it."
-        return Finding(name, "fine", counted, _REPEATED, meaning)
-    return Finding(
-        name,
-        "warning",
+    return judged(
+        "repeated values",
         counted,
         _REPEATED,
-        f"Neighbouring pixels are equal {min(counted, 1e4):.2g} times as often as noise makes "
-        "them: a median filter went over the image, or pixels were doubled to enlarge it.",
-        "Start from the data before that step: their noise can no longer be told from specimen.",
+        fine="Neighbouring pixels are equal as often as chance has it.",
+        fault=f"Neighbouring pixels are equal {min(counted, 1e4):.2g} times as often as noise "
+        "makes them: a median filter went over the image, or pixels were doubled to enlarge it.",
+        action="Start from the data before that step: their noise can no longer be told from "
+        "specimen.",
     )
 
 

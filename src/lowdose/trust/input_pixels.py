@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.physics.scatter import BLOCK
-from lowdose.trust.finding import Finding
+from lowdose.trust.finding import Finding, judged
 from lowdose.trust.input_view import View
 
 # Deviations of the noise from the median of the neighbours, and from all of them.
@@ -29,17 +29,15 @@ def hot_pixels(view: View) -> Finding | None:
         return None
     hot, dead = (sum(_outliers(tile, view, sign) for tile in view.tiles) for sign in (1, -1))
     size = sum(tile.size for tile in view.tiles)
-    name, value, threshold = "hot pixels", float(hot + dead), float(max(4, size // _RARE))
-    if value <= threshold:
-        return Finding(name, "fine", value, threshold, "No single pixels stick out.")
-    return Finding(
-        name,
-        "warning",
-        value,
-        threshold,
-        f"{hot} single pixels are far brighter and {dead} far darker than all around them, in "
-        f"{size:.3g} looked at: defects of the detector, or X-rays.",
-        "Put the median of their neighbours in their place first, or record new reference images.",
+    return judged(
+        "hot pixels",
+        float(hot + dead),
+        float(max(4, size // _RARE)),
+        fine="No single pixels stick out.",
+        fault=f"{hot} single pixels are far brighter and {dead} far darker than all around them, "
+        f"in {size:.3g} looked at: defects of the detector, or X-rays.",
+        action="Put the median of their neighbours in their place first, or record new reference "
+        "images.",
     )
 
 
@@ -74,17 +72,14 @@ def grid(view: View) -> Finding | None:
     if not tiles:
         return None
     value = min(_jump(tiles), _jump([tile.T for tile in tiles]))
-    name = "block grid"
-    if value <= _JUMP:
-        return Finding(name, "fine", value, _JUMP, "No traces of JPEG.")
-    return Finding(
-        name,
-        "warning",
+    return judged(
+        "block grid",
         value,
         _JUMP,
-        f"Neighbours differ by {value:.0%} more across every eighth row and column: the image "
-        "was stored as JPEG, which has thrown noise and detail away.",
-        "Go back to the file of the microscope (TIFF, MRC, DM4).",
+        fine="No traces of JPEG.",
+        fault=f"Neighbours differ by {value:.0%} more across every eighth row and column: the "
+        "image was stored as JPEG, which has thrown noise and detail away.",
+        action="Go back to the file of the microscope (TIFF, MRC, DM4).",
     )
 
 

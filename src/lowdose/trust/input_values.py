@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.physics.scatter import BLOCK
-from lowdose.trust.finding import Finding
+from lowdose.trust.finding import Finding, judged
 from lowdose.trust.input_view import View
 
 _LEAST_PIXELS = 1024
@@ -38,17 +38,14 @@ def top_value(view: View) -> Finding | None:
     share, beside = _pile(view.tiles, view)
     is_cut = share > _PILE * beside or _beyond_top(view) > _BEYOND
     value = share if is_cut else 0.0
-    name = "saturation"
-    if value <= _SHARE:
-        return Finding(name, "fine", value, _SHARE, "No pixels pile up at the highest value.")
-    return Finding(
-        name,
-        "warning",
+    return judged(
+        "saturation",
         value,
         _SHARE,
-        f"{value:.2%} of the pixels have the highest value: the detector or the file format was "
-        "saturated there.",
-        "Lower the exposure or the contrast; do not read intensities off these places.",
+        fine="No pixels pile up at the highest value.",
+        fault=f"{value:.2%} of the pixels have the highest value: the detector or the file format "
+        "was saturated there.",
+        action="Lower the exposure or the contrast; do not read intensities off these places.",
     )
 
 
@@ -63,17 +60,14 @@ def lowest_value(view: View) -> Finding | None:
     else:
         value = max(share - by_chance, 0.0)
         threshold = max(_CLIPPED, 4 * math.sqrt(by_chance / _size(view)))
-    name = "clipped values"
-    if value <= threshold:
-        return Finding(name, "fine", value, threshold, "No pixels pile up at the lowest value.")
-    return Finding(
-        name,
-        "warning",
+    return judged(
+        "clipped values",
         value,
         threshold,
-        f"{value:.2%} more pixels have the lowest value than the noise brings there: the black "
-        "level was set too high, or an offset was taken off and negative values cut.",
-        "Raise the black level, or export without clipping: means there are too high.",
+        fine="No pixels pile up at the lowest value.",
+        fault=f"{value:.2%} more pixels have the lowest value than the noise brings there: the "
+        "black level was set too high, or an offset was taken off and negative values cut.",
+        action="Raise the black level, or export without clipping: means there are too high.",
     )
 
 
@@ -153,18 +147,15 @@ def coarse_steps(view: View) -> Finding | None:
     """Find values that were rounded to steps coarser than the noise."""
     if view.step is None or view.scatter is None or view.is_counts:
         return None
-    name, value = "rounding", view.step
-    if value <= _COARSE:
-        meaning = "The steps of the values are finer than the noise."
-        return Finding(name, "fine", value, _COARSE, meaning)
-    return Finding(
-        name,
-        "note",
-        value,
+    return judged(
+        "rounding",
+        view.step,
         _COARSE,
-        f"The values are rounded to steps of {view.step * view.unit:.3g}, {value:.2g} times the "
-        "noise that is left: the image was stored with too few grey levels.",
-        "Export with 16 bits or as floating point.",
+        fine="The steps of the values are finer than the noise.",
+        fault=f"The values are rounded to steps of {view.step * view.unit:.3g}, {view.step:.2g} "
+        "times the noise that is left: the image was stored with too few grey levels.",
+        action="Export with 16 bits or as floating point.",
+        level="note",
     )
 
 
@@ -186,14 +177,12 @@ def constant_areas(view: View) -> Finding | None:
         return None
     # Where blocks with a few electrons are as frequent, those without are just as dark.
     value = (alike - min(dark, 2 * few)) / total
-    name = "constant areas"
-    if value <= _CONSTANT:
-        return Finding(name, "fine", value, _CONSTANT, "No part of the image is constant.")
-    return Finding(
-        name,
-        "note",
+    return judged(
+        "constant areas",
         value,
         _CONSTANT,
-        f"{value:.1%} of the image is exactly constant: a mask, a border, or clipped areas.",
-        "Crop borders away: what is masked tells nothing, and its edges look like specimen.",
+        fine="No part of the image is constant.",
+        fault=f"{value:.1%} of the image is exactly constant: a mask, a border, or clipped areas.",
+        action="Crop borders away: what is masked tells nothing, and its edges look like specimen.",
+        level="note",
     )

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from lowdose.metrics.residual import residual_statistics
 from lowdose.physics.correlation import taps_of
 from lowdose.physics.dose import NoiseModel, check_finite
-from lowdose.trust.finding import Finding
+from lowdose.trust.finding import Finding, judged
 
 Image = NDArray[np.float64]
 T = TypeVar("T", bound=np.generic)
@@ -268,18 +268,15 @@ def spectrum_removed(residual: Image, noise: NoiseModel) -> Finding:
     excess = total / np.maximum(count, 1) - 1 - 4 / np.sqrt(np.maximum(count, 1))
     worst = int(np.argmax(excess))
     value, period = float(excess[worst]), 2 * _RINGS / (worst + 0.5)
-    name = "spectrum removed"
-    if value <= _EXCESS:
-        meaning = "At no spatial frequency was more taken off than the noise."
-        return Finding(name, "fine", value, _EXCESS, meaning)
-    return Finding(
-        name,
-        "warning",
+    return judged(
+        "spectrum removed",
         value,
         _EXCESS,
-        f"At periods about {period:.1f} px {100 * value:.0f} % more was taken off than noise: "
-        "structure of that size is missing from the result.",
-        "Do not measure structure of that size in the result; use more dose or other weights.",
+        fine="At no spatial frequency was more taken off than the noise.",
+        fault=f"At periods about {period:.1f} px {100 * value:.0f} % more was taken off than "
+        "noise: structure of that size is missing from the result.",
+        action="Do not measure structure of that size in the result; use more dose or other "
+        "weights.",
     )
 
 
@@ -297,19 +294,14 @@ def neighbours_removed(correlation: float, pixels: int) -> Finding:
     pixels : int
         In the image.
     """
-    threshold = _NEIGHBOURS + 4 / math.sqrt(pixels)
-    name = "neighbours removed"
-    if correlation <= threshold:
-        meaning = "Neighbouring pixels of what was taken off do not belong together."
-        return Finding(name, "fine", correlation, threshold, meaning)
-    return Finding(
-        name,
-        "warning",
+    return judged(
+        "neighbours removed",
         correlation,
-        threshold,
-        f"Neighbouring pixels of what was taken off correlate by {correlation:.2f} more than noise "
-        "does: structure went with it, or the noise itself is correlated.",
-        "Look at the difference of the two images for structure.",
+        _NEIGHBOURS + 4 / math.sqrt(pixels),
+        fine="Neighbouring pixels of what was taken off do not belong together.",
+        fault=f"Neighbouring pixels of what was taken off correlate by {correlation:.2f} more than "
+        "noise does: structure went with it, or the noise itself is correlated.",
+        action="Look at the difference of the two images for structure.",
     )
 
 
@@ -330,19 +322,15 @@ def brightness_kept(residual: Image, bins: NDArray[np.intp]) -> Finding:
     by_bin = np.bincount(bins.ravel(), means.ravel(), _BINS) / np.maximum(count, 1)
     beyond = np.abs(by_bin) - 4 / (_BLOCK * np.sqrt(np.maximum(count, 1)))
     worst = int(np.argmax(beyond))
-    value, name = float(beyond[worst]), "brightness kept"
-    if value <= _BIAS:
-        meaning = "Dark and bright regions keep their brightness."
-        return Finding(name, "fine", value, _BIAS, meaning)
     side = "darker" if by_bin[worst] > 0 else "brighter"
-    return Finding(
-        name,
-        "warning",
-        value,
+    return judged(
+        "brightness kept",
+        float(beyond[worst]),
         _BIAS,
-        f"Regions in the {_ordinal(worst)} of eight ranges of brightness are {side} in the result "
-        f"by {abs(by_bin[worst]):.2f} noise deviations a pixel.",
-        "Do not measure intensities in the result; check offset and gain.",
+        fine="Dark and bright regions keep their brightness.",
+        fault=f"Regions in the {_ordinal(worst)} of eight ranges of brightness are {side} in the "
+        f"result by {abs(by_bin[worst]):.2f} noise deviations a pixel.",
+        action="Do not measure intensities in the result; check offset and gain.",
     )
 
 

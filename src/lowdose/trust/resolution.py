@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lowdose.metrics.fourier import RingCorrelation, frc, frc_resolution
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.thinning import are_counts, thin
-from lowdose.trust.finding import Finding
+from lowdose.trust.finding import Finding, judged
 from lowdose.trust.lattice import hann_power
 from lowdose.trust.residual import middle
 
@@ -178,17 +178,16 @@ def result_resolution(found: Resolution) -> Finding:
             "Half of the electrons show no structure but the coarsest: no resolution can be told."
         )
         return Finding(name, "note", value, threshold, meaning, "Only more electrons show detail.")
-    if value <= threshold:
-        meaning = f"The result shows what the data hold down to periods of {value:.1f} px."
-        return Finding(name, "fine", value, threshold, meaning)
-    return Finding(
+    return judged(
         name,
-        "note",
         value,
         threshold,
-        f"The data hold structure down to periods of {found.data_px:.1f} px, but the result ends "
-        f"at {value:.1f} px: the finest structure is not in it.",
-        "Look for the finest structure in the recorded image; see that the gain is not too high.",
+        fine=f"The result shows what the data hold down to periods of {value:.1f} px.",
+        fault=f"The data hold structure down to periods of {found.data_px:.1f} px, but the result "
+        f"ends at {value:.1f} px: the finest structure is not in it.",
+        action="Look for the finest structure in the recorded image; see that the gain is not too "
+        "high.",
+        level="note",
     )
 
 
@@ -210,19 +209,16 @@ def invented_detail(found: Resolution) -> Finding:
     rings = silent[1:] & silent[:-1]  # two in a row: one is an accident now and then
     agreement = np.minimum(found.agreement[1:], found.agreement[:-1])
     value = float(np.max(agreement, initial=0.0, where=rings))
-    name = "invented detail"
-    if value <= _AGREED:
-        meaning = "Where two denoised halves agree, the electrons they did not see agree too."
-        return Finding(name, "fine", value, _AGREED, meaning)
     worst = int(np.argmax(np.where(rings, agreement, -1)))
-    return Finding(
-        name,
-        "warning",
+    return judged(
+        "invented detail",
         value,
         _AGREED,
-        f"At periods about {1 / found.frequency[worst]:.1f} px two denoised halves agree by "
+        fine="Where two denoised halves agree, the electrons they did not see agree too.",
+        fault=f"At periods about {1 / found.frequency[worst]:.1f} px two denoised halves agree by "
         f"{value:.2f}, yet electrons that were not shown to them know nothing of it.",
-        "Do not interpret structure of that size: it comes from the network, not the specimen.",
+        action="Do not interpret structure of that size: it comes from the network, not the "
+        "specimen.",
     )
 
 

@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from lowdose.errors import NoiseModelError
-from lowdose.physics.correlation import blur, kept_variance, taps_of
 from lowdose.physics.dose import NoiseModel
-from lowdose.physics.thinning import are_counts, thin
+from lowdose.physics.thinning import hold_out
 
 if TYPE_CHECKING:
     from lowdose.infer import Denoiser
@@ -30,8 +29,6 @@ HELD_OUT = 0.02
 # Of a larger image windows are scored: together so many pixels, each of this side.
 _MOST_PIXELS, _WINDOW = 1 << 20, 512
 _MOST_WINDOWS = 16
-# Steps in electrons, at least and at most, in which pixels that are no counts are dealt.
-_STEPS = 0.1, 4.0
 # Blocks whose means are taken for independent.
 _BLOCK = 16
 # Standard deviations around a normal estimate that hold nine tenths.
@@ -351,7 +348,11 @@ class Deal:
     ) -> None:
         readout, kept = noise.readout_electrons, 1 - held_out
         self.recorded = recorded
-        self.part, self._contrast = _dealt(recorded, noise, held_out, rng)
+        whole = torch.from_numpy(recorded)[None, None]
+        part, contrast = hold_out(
+            whole, held_out, readout_std=readout, correlation=noise.correlation, rng=rng
+        )
+        self.part, self._contrast = part[0, 0].numpy(), contrast[0, 0].numpy()
         self.full_noise = NoiseModel(1.0, readout_std=readout, correlation=noise.correlation)
         self.part_noise = NoiseModel(
             1.0, readout_std=readout * math.sqrt(kept), correlation=noise.correlation
@@ -377,42 +378,6 @@ class Deal:
         dearer = np.subtract(less, full, dtype=np.float64) ** 2
         residual = np.subtract(less, self.recorded, dtype=np.float64) ** 2 - self.variance
         return Terms(residual - dearer, dealt - part * self._control, self.variance)
-
-
-def _dealt(
-    recorded: NDArray[np.float32], noise: NoiseModel, held_out: float, rng: torch.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    r"""Deal electrons into a part and a rest: the part, and the contrast :math:`y - b/p`.
-
-    Counts are dealt one by one. Of other pixels a small change :math:`\varepsilon` is taken off,
-    of which the first two moments that matter are those of counts with readout noise,
-
-    .. math:: \mathrm E\,\varepsilon^2 = p (1 - p) (y + \sigma^2), \qquad
-        \mathrm E\,\varepsilon^3 \approx -p (y + 2 \sigma^2).
-
-    A normal change, with no third moment, makes an error of a network at 5 electrons a third too
-    small: its variance follows the noise of y, and so do bends of the network. Where the variance
-    is estimated below zero, the change has it above and the contrast the other sign.
-    """
-    whole = torch.from_numpy(recorded)[None, None]
-    readout = noise.readout_electrons
-    if are_counts(whole) and not readout and not any(noise.correlation):
-        part = thin(whole, 1 - held_out, rng=rng)
-        return part[0, 0].numpy(), ((part - (1 - held_out) * whole) / held_out)[
-            0, 0
-        ].double().numpy()
-    variance = whole.double() + readout**2
-    sizes = (whole.double() + 2 * readout**2) / torch.where(variance == 0, 1e-9, variance)
-    sizes = torch.where(sizes < 0, -1, 1) * sizes.abs().clamp(*_STEPS)
-    mean = held_out * (1 - held_out) * variance.abs() / sizes**2
-    change = sizes * (mean - torch.poisson(mean, generator=rng))
-    contrast = change * variance.sign() / held_out
-    if any(noise.correlation):
-        down, across = map(taps_of, noise.correlation)
-        unit = math.sqrt(kept_variance(down, across))
-        change, contrast = (blur(each, down, across) / unit for each in (change, contrast))
-    part = (1 - held_out) * whole + change
-    return part[0, 0].float().numpy(), contrast[0, 0].numpy()
 
 
 @dataclass(frozen=True)
