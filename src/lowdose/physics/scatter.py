@@ -180,7 +180,7 @@ def _beyond_a_blur(found: Scatter, coarse: Scatter, blocks: Scatter) -> float:
     more = max(1.0, least)
     chance = 1.28 * _DEVIATION * float(np.median(found.blocks)) ** -0.5
     most = float(np.quantile(blocks.variance / found.variance, _LEAST)) / (1 - chance)
-    return min(more, most)
+    return float(min(more, most))
 
 
 def _scatter(bins: list[NDArray[np.float64]]) -> Scatter:
