@@ -9,7 +9,7 @@ SRC = Path(__file__).parents[1] / "src" / "lowdose"
 
 # The order of docs/architecture.md; modules on one line do not know each other.
 LAYERS = [
-    ["errors"],
+    ["errors", "heap"],
     ["micrograph"],
     ["io", "physics", "metrics", "tiling"],
     ["data"],

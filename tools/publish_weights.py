@@ -65,9 +65,13 @@ CARDS = {
         OF_OURS,
     ),
     "best": Card(
-        "as everyday, at three times its work and a little more quality: for accelerators and "
-        "patience",
-        OF_OURS,
+        "as everyday, at two and a half times its work and a little better at low dose: for "
+        "accelerators and patience",
+        (
+            "Of very smooth specimens at ordinary doses it leaves more noise than everyday does "
+            "(docs/training.md).",
+            *OF_OURS,
+        ),
     ),
     "fast": Card(
         "as everyday, at a third of its work and a little less quality: for large folders",

@@ -17,6 +17,7 @@ from lowdose import __version__
 from lowdose.backends import Backend, OpenVINONetwork, float32_kept, pick_backend
 from lowdose.checkpoint import load_weights
 from lowdose.errors import ConfigError, OutputError
+from lowdose.heap import keep_heap
 from lowdose.micrograph import Micrograph
 from lowdose.models.catalog import CATALOG
 from lowdose.models.counts import (
@@ -146,6 +147,8 @@ class Denoiser:
         self.ensemble = ensemble
         if ensemble:
             self._network = SelfEnsemble(self._network)
+        if self.device.type == "cpu" and is_torch:
+            keep_heap(self)
 
     def __call__(
         self,
