@@ -23,9 +23,10 @@ _CHANGE = 0.2
 # is too far from normal to tell; above, next to nothing is to be gained, and all of an image may
 # differ from the windows that are looked at.
 _FEW, _MANY = 20, 1e4
-# Where less of the noise's variance than this can be taken off, an image is left alone: it gains
-# nothing that could be seen, and in a place that no window shows it could lose more.
-_LEAST_GAIN = 0.05
+# Where less of the noise's variance than the first can be taken off, an image is left alone: it
+# gains nothing that could be seen, and in a place that no window shows it could lose more. From
+# the second on all is taken off, so that little more noise makes little difference.
+_LEAST_GAIN, _FULL_GAIN = 0.04, 0.08
 # This fraction of the pixels lies outside the range that is scaled, on either side.
 _OUTSIDE = 0.005
 
@@ -109,8 +110,8 @@ def noise_share(
     Returns
     -------
     float
-        From 0, leave the image alone, to 1.5; 1 if the network judges rightly, 0 where less than
-        a twentieth of the noise's variance would be taken off. At most 1 below
+        From 0, leave the image alone, to 1.5; 1 if the network judges rightly, less where less
+        than a twelfth of the noise's variance would be taken off, 0 from a twenty-fifth on. At most 1 below
         twenty electrons, where the noise is too far from normal to ask for more, and above ten
         thousand, where it would gain nothing.
 
@@ -133,7 +134,7 @@ def noise_share(
     most = 1.5 if _FEW < noisy.mean() < _MANY else 1.0
     share = (derivative / energy).clamp(0, most)
     gained = share * (2 * derivative - share * energy)
-    return float(share) if gained > _LEAST_GAIN else 0.0
+    return float(share * ((gained - _LEAST_GAIN) / (_FULL_GAIN - _LEAST_GAIN)).clamp(0, 1))
 
 
 def estimate_electrons(
