@@ -421,7 +421,7 @@ def test_auto_takes_the_better_network_and_says_why(tmp_path):
     (outcome,) = run([tmp_path / "a.mrc"], tmp_path / "out", Options("auto"))
     record = json.loads((tmp_path / "out" / "a.mrc.json").read_text())
     scores = [each["name"] for each in record["scores"]]
-    assert sorted(scores) == ["everyday", "fast", "input"]
+    assert sorted(scores) == ["best", "everyday", "fast", "input"]
     assert outcome.model == record["model"]["name"] == scores[0]
 
 
