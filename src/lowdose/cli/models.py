@@ -50,6 +50,7 @@ def _text(name: str, path: Path) -> str:
         f"network {record.network}, {parameter_count(path):,} parameters, {megabytes:.1f} MB, "
         f"SHA-256 {record.sha256[:12]}…",
         _training(record),
+        _prefixed("before that: ", str(record.training.get("before") or "")),
         _prefixed("validation: ", scores(record.training.get("validation") or {})),
         *(f"{key}: {_figures(value)}" for key, value in record.quality.items()),
         *(f"limit: {sentence}" for sentence in record.limits),

@@ -111,9 +111,9 @@ def noise_share(
     -------
     float
         From 0, leave the image alone, to 1.5; 1 if the network judges rightly, less where less
-        than a twelfth of the noise's variance would be taken off, 0 from a twenty-fifth on. At most 1 below
-        twenty electrons, where the noise is too far from normal to ask for more, and above ten
-        thousand, where it would gain nothing.
+        than a twelfth of the noise's variance would be taken off, 0 from a twenty-fifth on. At
+        most 1 below twenty electrons, where the noise is too far from normal to ask for more, and
+        above ten thousand, where it would gain nothing.
 
     References
     ----------
