@@ -422,6 +422,7 @@ def test_minutes_are_refused_where_several_clocks_would_count_them(tiny_run, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own parts
 def test_a_compiled_run_learns_what_another_does(tiny_run, tmp_path):
     for name, compiled in (("compiled", True), ("plain", False)):
         train(tiny_run(run={"compiled": compiled}), tmp_path / name)
