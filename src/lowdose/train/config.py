@@ -80,7 +80,7 @@ class OptimiserConfig:
     their square to the loss, as the paper does. The rate falls along half a cosine, or, with
     `drops`, by a factor of four at each of these fractions of the run. A run is over after
     `steps`, or, where `minutes` are above 0, after these, start-up not counted: for a machine
-    that is lent for a time, whatever its pace, at the price that no two runs are the same.
+    that is there for a time only, whatever its pace, at the price that no two runs are the same.
     """
 
     kind: Literal["adamw", "adam"] = "adamw"
