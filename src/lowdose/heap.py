@@ -14,7 +14,8 @@ from typing import Any
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _NEVER, _DEFAULT_MMAPS, _TRIM_AGAIN_AT = 2**31 - 1, 65536, 1 << 26
 
-_lock = threading.Lock()
+# Taken again where the collector ends one owner while another is counted.
+_lock = threading.RLock()
 _owners = 0
 
 

@@ -456,11 +456,8 @@ def _lasting(config: TrainConfig) -> dict[str, Any]:
     """Return the part of a configuration that must stay the same while a run is resumed."""
     table = dataclasses.asdict(config)
     table.pop("run")
-    for name in (
-        "steps",
-        "minutes",
-        "drops",
-    ):  # a run may be made longer, its rate be stepped down by hand
+    # A run may be made longer, its rate be stepped down by hand.
+    for name in ("steps", "minutes", "drops"):
         table["optimiser"].pop(name)
     return table
 
