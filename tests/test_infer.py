@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lowdose import infer
+from lowdose import infer, memory
 from lowdose.checkpoint import save_weights
 from lowdose.errors import ConfigError, NoiseModelError, OutputError, WeightsError
 from lowdose.infer import Denoiser, denoise, pick_device, pick_precision
@@ -163,7 +163,7 @@ def test_progress_counts_every_pixel_once(tiny):
 def test_a_result_too_large_for_memory_lies_in_a_nameless_file(tiny, monkeypatch, tmp_path, system):
     image = micrograph((64, 80))
     expected = tiny(tile=64)(image, noise=COUNTS).micrograph.pixels
-    monkeypatch.setattr(infer, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     if system == "macOS":
@@ -178,7 +178,7 @@ def test_no_room_for_the_result_is_said_before_the_work(tiny, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(infer, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
     monkeypatch.setattr("os.posix_fallocate", full, raising=False)
     with pytest.raises(OutputError, match="TMPDIR"):
         tiny()(micrograph((64, 64)), noise=COUNTS)
@@ -278,15 +278,6 @@ def test_a_tile_smaller_than_sixteen_pixels_is_refused(tile, tiny):
 def test_unknown_weights_are_refused():
     with pytest.raises(WeightsError, match="neither shipped"):
         denoise(micrograph((8, 8)), model="unheard-of")
-
-
-@pytest.mark.parametrize(("shape", "count"), [((96, 97), 4), ((64, 700), 4), ((2100, 3000), 16)])
-def test_probes_are_equal_squares_inside_the_image(shape, count):
-    probes = infer._probes(shape)
-    assert len(probes) == count
-    assert {w.stop - w.start for probe in probes for w in probe} == {64}
-    places = [(w, length) for probe in probes for w, length in zip(probe, shape, strict=True)]
-    assert all(w.start >= 0 and w.stop <= length for w, length in places)
 
 
 def test_a_network_that_takes_texture_for_noise_is_held_back_at_high_dose(tiny):

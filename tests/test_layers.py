@@ -10,13 +10,14 @@ SRC = Path(__file__).parents[1] / "src" / "lowdose"
 # The order of docs/architecture.md; modules on one line do not know each other.
 LAYERS = [
     ["errors", "heap"],
-    ["micrograph"],
+    ["memory", "micrograph"],
     ["io", "physics", "metrics", "tiling"],
     ["data"],
     ["models", "records"],
     ["checkpoint"],
     ["export"],
     ["backends"],
+    ["frame"],
     ["infer"],
     ["trust"],
     ["batch"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
@@ -16,23 +14,23 @@ from torch import Tensor, nn
 from lowdose import __version__
 from lowdose.backends import Backend, OpenVINONetwork, float32_kept, pick_backend
 from lowdose.checkpoint import load_weights
-from lowdose.errors import ConfigError, OutputError
+from lowdose.errors import ConfigError
+from lowdose.frame import Frame, look_at
 from lowdose.heap import keep_heap
+from lowdose.memory import allocate, free_memory
 from lowdose.micrograph import Micrograph
 from lowdose.models.catalog import CATALOG
 from lowdose.models.counts import (
     Scaling,
     estimate_electrons,
     estimate_with_error,
-    fit_scaling,
-    noise_share,
 )
 from lowdose.models.ensemble import SelfEnsemble
-from lowdose.models.unit import UnitRange, estimate_in_range, fit_range
+from lowdose.models.unit import UnitRange, estimate_in_range
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.records import DEFAULT, Record, load_record, shipped
-from lowdose.tiling import Tile, Window, tile_plan, view, window_plan
+from lowdose.tiling import Tile, tile_plan, view, window_plan
 
 Precision = Literal["auto", "bf16", "float32"]
 Progress = Callable[[int, int], None]
@@ -43,13 +41,6 @@ _BYTES_PER_PIXEL = {torch.bfloat16: 130, torch.float32: 260}
 _TILES = 256, 2048
 # Tiles that a user may ask for are at least this large; smaller ones would take minutes.
 _SMALLEST_TILE = 64
-# The share of noise in what the network takes off is measured on windows of this side: four of
-# them cost an image of 512 x 512 an eighth of a pass.
-_PROBE = 64
-# Smaller images hold too few pixels to tell it.
-_LEAST_PROBED = 96
-# Pixels of an image from which its scaling is taken.
-_SAMPLE = 1 << 15
 
 
 class TiledNetwork(Protocol):
@@ -80,17 +71,6 @@ class Denoised:
     micrograph: Micrograph
     noise: NoiseModel
     uncertainty: Micrograph | None = None
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """What all tiles of a frame have in common; the scaling says what the network predicts."""
-
-    noise: NoiseModel
-    readout: Tensor
-    scaling: Scaling | UnitRange
-    correlation: Tensor | None = None
-    share: float = 1.0
 
 
 class Denoiser:
@@ -193,8 +173,8 @@ class Denoiser:
         if uncertainty:
             self.check_uncertainty()
         noise = noise or estimate_noise(micrograph.pixels)
-        result = _allocate(micrograph.shape)
-        errors = _allocate(micrograph.shape) if uncertainty else None
+        result = allocate(micrograph.shape)
+        errors = allocate(micrograph.shape) if uncertainty else None
         total, done = micrograph.pixels.size, 0
         with float32_kept():
             for number, source in enumerate(micrograph.frames()):
@@ -246,35 +226,42 @@ class Denoiser:
                 error[...] = 0
             yield target.size
             return
-        frame = self._look_at(source, noise)
+        predicts = CATALOG[self.record.network].predicts
+        frame = look_at(source, noise, self._network, predicts, self.device)
         for tile in self._plan(cast(tuple[int, int], source.shape)):
             core = tile.core
             if error is None:
-                target[core] = self._denoise_tile(view(source, tile.window), tile, frame)
+                target[core] = self._denoise_tile(source, tile, frame)
             else:
-                target[core], error[core] = self._doubt_tile(view(source, tile.window), tile, frame)
+                target[core], error[core] = self._doubt_tile(source, tile, frame)
             yield target[core].size
 
     @torch.inference_mode()
-    def _denoise_tile(self, window: NDArray[Any], tile: Tile, frame: _Frame) -> NDArray[np.float32]:
-        noisy = self._electrons(window, frame)
-        return self._pixels(self._estimate(noisy, frame), noisy, tile, frame)
+    def _denoise_tile(self, source: NDArray[Any], tile: Tile, frame: Frame) -> NDArray[np.float32]:
+        noisy = self._electrons(source, tile, frame)
+        if isinstance(frame.scaling, UnitRange):
+            electrons = estimate_in_range(self._network, noisy, frame.scaling)
+        else:
+            electrons = estimate_electrons(*self._told(noisy, frame), **self._known(tile, frame))
+        return self._pixels(electrons, noisy, tile, frame)
 
     @torch.inference_mode()
     def _doubt_tile(
-        self, window: NDArray[Any], tile: Tile, frame: _Frame
+        self, source: NDArray[Any], tile: Tile, frame: Frame
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Pixels of a tile and their standard deviations."""
-        noisy = self._electrons(window, frame)
-        electrons, deviation = estimate_with_error(*self._told(noisy, frame), **_known(frame))
+        noisy = self._electrons(source, tile, frame)
+        known = self._known(tile, frame)
+        electrons, deviation = estimate_with_error(*self._told(noisy, frame), **known)
         deviation = deviation[0, 0][tile.core_in_window] * frame.noise.gain
         return self._pixels(electrons, noisy, tile, frame), deviation.cpu().numpy()
 
-    def _electrons(self, window: NDArray[Any], frame: _Frame) -> Tensor:
-        return torch.from_numpy(frame.noise.to_electrons(window))[None, None].to(self.device)
+    def _electrons(self, source: NDArray[Any], tile: Tile, frame: Frame) -> Tensor:
+        electrons = frame.noise.to_electrons(view(source, tile.window))
+        return torch.from_numpy(electrons)[None, None].to(self.device)
 
     def _pixels(
-        self, electrons: Tensor, noisy: Tensor, tile: Tile, frame: _Frame
+        self, electrons: Tensor, noisy: Tensor, tile: Tile, frame: Frame
     ) -> NDArray[np.float32]:
         """The core of a tile in pixel units."""
         noise = frame.noise
@@ -283,39 +270,15 @@ class Denoiser:
             electrons = torch.maximum(electrons, noisy.clamp(max=0))
         return noise.to_pixels(electrons[0, 0][tile.core_in_window].cpu().numpy())
 
-    def _estimate(self, noisy: Tensor, frame: _Frame) -> Tensor:
-        if isinstance(frame.scaling, UnitRange):
-            return estimate_in_range(self._network, noisy, frame.scaling)
-        return estimate_electrons(*self._told(noisy, frame), **_known(frame))
-
-    def _told(self, noisy: Tensor, frame: _Frame) -> tuple[nn.Module, Tensor, Tensor, Scaling]:
+    def _told(self, noisy: Tensor, frame: Frame) -> tuple[nn.Module, Tensor, Tensor, Scaling]:
         return self._network, noisy, frame.readout, cast(Scaling, frame.scaling)
 
-    @torch.inference_mode()
-    def _look_at(self, source: NDArray[Any], noise: NoiseModel) -> _Frame:
-        """Find what all tiles of a frame share: from samples, or its extremes from all of it."""
-        readout = torch.tensor([noise.readout_electrons], dtype=torch.float32, device=self.device)
-        if CATALOG[self.record.network].predicts == "image":
-            ends = noise.to_electrons(np.array([source.min(), source.max()]))
-            return _Frame(noise, readout, fit_range(torch.from_numpy(ends)[None].to(self.device)))
-        skip = max(1, round((source.size / _SAMPLE) ** 0.5))
-        sample = torch.from_numpy(noise.to_electrons(source[::skip, ::skip])).to(self.device)
-        scaling = fit_scaling(sample[None], readout)
-        # All are told; a network that was not built for it does not look.
-        told = torch.tensor([noise.correlation], dtype=torch.float32, device=self.device)
-        frame = _Frame(noise, readout, scaling, told)
-        return replace(frame, share=self._share(source, frame))
-
-    def _share(self, source: NDArray[Any], frame: _Frame) -> float:
-        noise, scaling = frame.noise, frame.scaling
-        if min(source.shape) < _LEAST_PROBED or isinstance(scaling, UnitRange):
-            return 1.0
-        windows = [noise.to_electrons(source[window]) for window in _probes(source.shape)]
-        noisy = torch.from_numpy(np.stack(windows))[:, None].to(self.device)
-        rng = torch.Generator(self.device).manual_seed(0)
-        return noise_share(
-            self._network, noisy, frame.readout, scaling, correlation=frame.correlation, rng=rng
-        )
+    def _known(self, tile: Tile, frame: Frame) -> dict[str, Any]:
+        facts = {"correlation": frame.correlation, "share": frame.share}
+        if frame.waves is not None:
+            waves = torch.from_numpy(np.ascontiguousarray(view(frame.waves, tile.window)))
+            facts["aside"] = waves[None, None].to(self.device)
+        return facts
 
     def _plan(self, shape: tuple[int, int]) -> list[Tile]:
         network = cast(TiledNetwork, self._network)
@@ -396,16 +359,6 @@ def pick_precision(name: Precision, device: torch.device) -> torch.dtype:
     return kinds[name]
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that can be had on a device; 2 GiB where the system does not tell."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 2 << 30
-
-
 def _cuda_has_bf16(device: torch.device) -> bool:
     # torch.cuda.is_bf16_supported() also says yes where bf16 is emulated, slowly: before Ampere.
     return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -426,50 +379,10 @@ def _prepared(
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _known(frame: _Frame) -> dict[str, Any]:
-    return {"correlation": frame.correlation, "share": frame.share}
-
-
 def _with_spread() -> list[str]:
     """Names of the shipped weights that tell how far they are off."""
     return [name for name in shipped() if load_record(name).options.get("spread")]
 
 
-def _probes(shape: tuple[int, ...]) -> list[Window]:
-    """Equal windows, 2 x 2 to 4 x 4 of them, evenly spread over an image."""
-    parts = min(4, max(2, min(shape) // 512))
-    rows, columns = (_middles(length, parts) for length in shape)
-    return [(row, column) for row in rows for column in columns]
-
-
-def _middles(length: int, parts: int) -> list[slice]:
-    """Windows around the middles of equal parts of a length, moved inside it."""
-    starts = ((2 * n + 1) * length // (2 * parts) - _PROBE // 2 for n in range(parts))
-    inside = (min(max(start, 0), length - _PROBE) for start in starts)
-    return [slice(start, start + _PROBE) for start in inside]
-
-
 def _frames(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     return pixels if pixels.ndim == 3 else pixels[None]
-
-
-def _allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Float32 pixels in memory, or in a nameless file where they would take a third of it."""
-    size = 4 * int(np.prod(shape, dtype=np.int64))
-    if size < free_memory(torch.device("cpu")) // 3:
-        return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile() as file:
-        try:
-            # Reserved now: a disk that fills up under a memory map kills the process.
-            reserve = getattr(os, "posix_fallocate", None)  # macOS and Windows have none
-            if reserve:
-                reserve(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
-        except OSError as err:
-            folder = tempfile.gettempdir()
-            raise OutputError(
-                f"{folder}: no room for {size / 1e9:.1f} GB of temporary pixels ({err.strerror}). "
-                "Point TMPDIR at a larger disk."
-            ) from err
-        return np.memmap(file, np.float32, "r+", shape=shape)

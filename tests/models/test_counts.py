@@ -10,7 +10,7 @@ from lowdose.models.counts import (
     estimate_electrons,
     estimate_with_error,
     fit_scaling,
-    noise_share,
+    probe,
 )
 from lowdose.physics.correlation import correlated_signs
 from lowdose.physics.transform import stabilise, unstabilise
@@ -131,7 +131,7 @@ class CallsAllNoise(nn.Module):
 def share_of(network, noisy, centre):
     scaling = Scaling(torch.full((len(noisy),), centre), torch.full((len(noisy),), 100.0))
     rng = torch.Generator().manual_seed(1)
-    return noise_share(network, noisy, torch.zeros(len(noisy)), scaling, rng=rng)
+    return probe(network, noisy, torch.zeros(len(noisy)), scaling, rng=rng).share
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 2.0])
@@ -168,7 +168,7 @@ def test_where_next_to_nothing_would_be_gained_an_image_is_left_alone():
 
         rng = torch.Generator().manual_seed(2)
         wide = Scaling(scaling.centre.expand(4), scaling.span.expand(4))
-        return noise_share(network, noisy, readout, wide, rng=rng)
+        return probe(network, noisy, readout, wide, rng=rng).share
 
     assert finds_a_part(0.03) == 0
     assert finds_a_part(0.15) == pytest.approx(1, abs=0.15)
@@ -205,7 +205,8 @@ def test_the_share_of_correlated_signs_is_found_by_changes_that_correlate_alike(
 
     def share(told):
         same = torch.Generator().manual_seed(1)
-        return noise_share(network, noisy, torch.zeros(16), scaling, correlation=told, rng=same)
+        readout = torch.zeros(16)
+        return probe(network, noisy, readout, scaling, correlation=told, rng=same).share
 
     said = F.avg_pool2d(noise, 3, stride=1, padding=1)
     best = ((said * noise).mean() / said.square().mean()).item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,7 @@ class Scaling:
         return ((stabilised - centre) / span).clamp(-FURTHEST, FURTHEST)
 
 
-def fit_scaling(noisy: Tensor, readout_std: Tensor) -> Scaling:
+def fit_scaling(noisy: Tensor, readout_std: Tensor, *, aside: Tensor | float = 0.0) -> Scaling:
     """Scale by the 0.5 and 99.5 percentiles of the stabilised pixels.
 
     Parameters
@@ -64,8 +65,10 @@ def fit_scaling(noisy: Tensor, readout_std: Tensor) -> Scaling:
         Recorded electrons, or an evenly spread sample of them.
     readout_std : Tensor, shape (B,)
         Readout noise in electrons.
+    aside : Tensor, like `noisy`, or float
+        What is set aside of the stabilised pixels, see `estimate_electrons`.
     """
-    flat = stabilise(noisy.flatten(1), readout_std[:, None])
+    flat = (stabilise(noisy, readout_std.view(-1, *[1] * (noisy.ndim - 1))) - aside).flatten(1)
     low, high = _lower_end(flat), -_lower_end(-flat)
     return Scaling((low + high) / 2, (high - low).clamp_min(LEAST_SPAN))
 
@@ -79,16 +82,9 @@ def _lower_end(values: Tensor) -> Tensor:
     return torch.lerp(below, above, place - int(place))
 
 
-def noise_share(
-    network: nn.Module,
-    noisy: Tensor,
-    readout_std: Tensor,
-    scaling: Scaling,
-    *,
-    correlation: Tensor | None = None,
-    rng: torch.Generator,
-) -> float:
-    r"""Return how much of what a network calls noise is noise, without knowing the truth.
+@dataclass(frozen=True)
+class Probe:
+    r"""What a network calls noise in a few windows of an image, and how much of it is noise.
 
     Of the multiples :math:`\lambda \hat n` of a predicted noise, the one that leaves the least
     squared error is :math:`\lambda = E[n \hat n] / E[\hat n^2]`. For noise of unit deviation
@@ -99,42 +95,88 @@ def noise_share(
 
     Parameters
     ----------
-    network, readout_std, scaling, correlation
-        As in `estimate_electrons`.
-    noisy : Tensor, shape (B, 1, H, W), float32
-        Recorded electrons in windows of one image, some ten thousand pixels in all; so
-        `correlation` has one row.
-    rng : torch.Generator
-        Random source on the device of `noisy`.
-
-    Returns
-    -------
-    float
-        From 0, leave the image alone, to 1.5; 1 if the network judges rightly, less where less
-        than a twelfth of the noise's variance would be taken off, 0 from a twenty-fifth on. At
-        most 1 below twenty electrons, where the noise is too far from normal to ask for more, and
-        above ten thousand, where it would gain nothing.
+    noise : Tensor, shape (B, 1, H, W)
+        As predicted.
+    derivative : Tensor, shape (B, 1, H, W)
+        Its mean is that by each pixel.
+    counts : float
+        Mean electrons a pixel.
+    kept : float
+        The part of the noise that was set aside before the network looked, and so stays.
 
     References
     ----------
     .. [1] C. Stein, Ann. Statist. 9, 1135 (1981).
     .. [2] S. Ramani, T. Blu, M. Unser, IEEE Trans. Image Process. 17, 1540 (2008).
     """
-    stabilised = stabilise(noisy, readout_std.view(-1, 1, 1, 1))
+
+    noise: Tensor
+    derivative: Tensor
+    counts: float
+    kept: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """From 0, leave the image alone, to 1.5; 1 if the network judges rightly.
+
+        Less where less than a twelfth of the noise's variance would be taken off, 0 from a
+        twenty-fifth on. At most 1 below twenty electrons, where the noise is too far from normal
+        to ask for more, and above ten thousand, where it would gain nothing.
+        """
+        # Less its own uncertainty: in doubt noise stays.
+        derivative = self.derivative.mean() - _uncertainty(self.derivative) - self.kept
+        energy = self.noise.square().mean().clamp_min(1e-12)
+        most = 1.5 if _FEW < self.counts < _MANY else 1.0
+        share = (derivative / energy).clamp(0, most)
+        gained = share * (2 * derivative - share * energy)
+        return float(share * ((gained - _LEAST_GAIN) / (_FULL_GAIN - _LEAST_GAIN)).clamp(0, 1))
+
+    def beats(self, other: Probe) -> bool:
+        """Whether it leaves less error than another look at the same windows, beyond doubt."""
+        gained, of_other = (2 * of.derivative - of.noise.square() for of in (self, other))
+        more = gained - of_other
+        return bool(more.mean() - 2 * (self.kept - other.kept) > 2 * _uncertainty(more))
+
+
+def _uncertainty(values: Tensor) -> Tensor:
+    """Standard error of their mean."""
+    deviation: Tensor = values.std()
+    return deviation / math.sqrt(values.numel())
+
+
+def probe(
+    network: nn.Module,
+    noisy: Tensor,
+    readout_std: Tensor,
+    scaling: Scaling,
+    *,
+    correlation: Tensor | None = None,
+    aside: Tensor | float = 0.0,
+    kept: float = 0.0,
+    rng: torch.Generator,
+) -> Probe:
+    """Ask a network for the noise in a few windows, and once more after a small random change.
+
+    Parameters
+    ----------
+    network, readout_std, scaling, correlation, aside
+        As in `estimate_electrons`.
+    noisy : Tensor, shape (B, 1, H, W), float32
+        Recorded electrons in windows of one image, some ten thousand pixels in all; so
+        `correlation` has one row.
+    kept : float
+        The part of the noise's variance that is in `aside`.
+    rng : torch.Generator
+        Random source on the device of `noisy`.
+    """
+    stabilised = stabilise(noisy, readout_std.view(-1, 1, 1, 1)) - aside
     pair = (0.0, 0.0) if correlation is None else tuple(correlation[0].tolist())
     change = correlated_signs(stabilised.shape, pair, rng=rng)
     images = [scaling.apply(stabilised), scaling.apply(stabilised + _CHANGE * change)]
     levels = scaling.level.expand(len(noisy)).repeat(2)
     facts = () if correlation is None else (correlation.expand(2 * len(noisy), 2),)
     noise, moved = network(torch.cat(images), levels, *facts).chunk(2)
-    products = (moved - noise) * change / _CHANGE
-    # Less its own uncertainty: in doubt noise stays.
-    derivative = products.mean() - products.std() / products.numel() ** 0.5
-    energy = noise.square().mean().clamp_min(1e-12)
-    most = 1.5 if _FEW < noisy.mean() < _MANY else 1.0
-    share = (derivative / energy).clamp(0, most)
-    gained = share * (2 * derivative - share * energy)
-    return float(share * ((gained - _LEAST_GAIN) / (_FULL_GAIN - _LEAST_GAIN)).clamp(0, 1))
+    return Probe(noise, (moved - noise) * change / _CHANGE, float(noisy.mean()), kept)
 
 
 def estimate_electrons(
@@ -144,6 +186,7 @@ def estimate_electrons(
     scaling: Scaling,
     *,
     correlation: Tensor | None = None,
+    aside: Tensor | float = 0.0,
     share: float = 1.0,
 ) -> Tensor:
     """Estimate the expected electrons behind recorded ones.
@@ -160,8 +203,11 @@ def estimate_electrons(
         Of the images that `noisy` was cut from.
     correlation : Tensor, shape (B, 2), optional
         Of the noise of neighbours along y and along x; by default the noise is white.
+    aside : Tensor, shape (B, 1, H, W), or float
+        What a network need not see of the stabilised pixels, as the waves of a lattice: taken off
+        before it looks, and put back.
     share : float
-        Part of the predicted noise to take off, see `noise_share`.
+        Part of the predicted noise to take off, see `Probe`.
 
     Returns
     -------
@@ -170,7 +216,7 @@ def estimate_electrons(
     """
     if share == 0:
         return noisy
-    facts = _Facts(noisy, readout_std, scaling, correlation)
+    facts = _Facts(noisy, readout_std, scaling, correlation, aside)
     return facts.electrons(network(*facts.seen), share)
 
 
@@ -181,6 +227,7 @@ def estimate_with_error(
     scaling: Scaling,
     *,
     correlation: Tensor | None = None,
+    aside: Tensor | float = 0.0,
     share: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     r"""Estimate the expected electrons, and the deviation of that estimate from the truth.
@@ -192,7 +239,7 @@ def estimate_with_error(
     ----------
     network : Module
         With a method ``with_deviation``, see `lowdose.models.unet.UNet`.
-    noisy, readout_std, scaling, correlation, share
+    noisy, readout_std, scaling, correlation, aside, share
         As in `estimate_electrons`.
 
     Returns
@@ -200,7 +247,7 @@ def estimate_with_error(
     (Tensor, Tensor), shape (B, 1, H, W), float32
         Expected electrons and root of their expected squared error.
     """
-    facts = _Facts(noisy, readout_std, scaling, correlation)
+    facts = _Facts(noisy, readout_std, scaling, correlation, aside)
     if share == 0:
         return noisy, (noisy.clamp_min(0) + facts.readout**2).sqrt()
     noise, deviation = network.with_deviation(*facts.seen)  # type: ignore[operator]
@@ -213,12 +260,17 @@ class _Facts:
     """What a network is shown of recorded electrons, and what becomes of what it says."""
 
     def __init__(
-        self, noisy: Tensor, readout_std: Tensor, scaling: Scaling, correlation: Tensor | None
+        self,
+        noisy: Tensor,
+        readout_std: Tensor,
+        scaling: Scaling,
+        correlation: Tensor | None,
+        aside: Tensor | float,
     ) -> None:
         self.readout = readout_std.view(-1, 1, 1, 1)
         self.stabilised = stabilise(noisy, self.readout)
         told = () if correlation is None else (correlation,)
-        self.seen = (scaling.apply(self.stabilised), scaling.level, *told)
+        self.seen = (scaling.apply(self.stabilised - aside), scaling.level, *told)
 
     def electrons(self, noise: Tensor, share: float) -> Tensor:
         change = (share * noise).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)

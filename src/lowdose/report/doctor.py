@@ -89,7 +89,8 @@ def _choices() -> Iterator[Section]:
     import torch
 
     from lowdose.backends import missing_packages, pick_backend
-    from lowdose.infer import free_memory, pick_device, pick_precision
+    from lowdose.infer import pick_device, pick_precision
+    from lowdose.memory import free_memory
 
     device, cpu = pick_device("auto"), torch.device("cpu")
     dtype = pick_precision("auto", device)

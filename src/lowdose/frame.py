@@ -1,0 +1,179 @@
+"""What all tiles of one frame have in common, found before the first of them is denoised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lowdose.memory import allocate
+from lowdose.models.counts import Probe, Scaling, fit_scaling, probe
+from lowdose.models.unit import UnitRange, fit_range
+from lowdose.physics.dose import NoiseModel
+from lowdose.physics.lattice import BLOCK, holds_lattice, lattice_waves
+from lowdose.physics.transform import stabilise
+from lowdose.tiling import Window
+
+# The share of noise in what the network takes off is measured on windows of this side: four of
+# them cost an image of 512 x 512 an eighth of a pass.
+_PROBE = 64
+# Smaller images hold too few pixels to tell it.
+_LEAST_PROBED = 96
+# So many a side; whether to set a lattice aside asks for more pixels than the share.
+_FEWEST_PROBES, _MOST_PROBES = 2, 4
+# Blocks in which a lattice is looked for, before all of an image is.
+_BLOCKS = 8
+# Pixels of an image from which its scaling is taken.
+_SAMPLE = 1 << 15
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What tiles of one frame are denoised with.
+
+    Parameters
+    ----------
+    noise : NoiseModel
+        Of all its pixels.
+    readout : Tensor, shape (1,)
+        Readout noise in electrons.
+    scaling : Scaling or UnitRange
+        What the network sees; its type says what the network predicts.
+    correlation : Tensor, shape (1, 2), optional
+        Of the noise of neighbours along y and along x.
+    share : float
+        Part of the predicted noise to take off.
+    waves : ndarray, shape (H, W), optional
+        Stabilised waves of a lattice, which the network does not see.
+    kept : float
+        The part of the noise that is in these.
+    """
+
+    noise: NoiseModel
+    readout: Tensor
+    scaling: Scaling | UnitRange
+    correlation: Tensor | None = None
+    share: float = 1.0
+    waves: NDArray[np.float32] | None = None
+    kept: float = 0.0
+
+
+@torch.inference_mode()
+def look_at(
+    source: NDArray[Any],
+    noise: NoiseModel,
+    network: nn.Module,
+    predicts: Literal["noise", "image"],
+    device: torch.device,
+) -> Frame:
+    """Look at a frame: at samples of it, or all of it where it holds a lattice or for its extremes.
+
+    A lattice is set aside where Stein's identity says, on windows of the frame, that this leaves
+    less error than showing it to the network.
+
+    Parameters
+    ----------
+    source : ndarray, shape (H, W)
+        Pixels as stored, perhaps a memory map.
+    noise : NoiseModel
+        Of these pixels.
+    network : Module
+        Ready for inference on `device`.
+    predicts : str
+        What the network does.
+    device : torch.device
+        Where to compute.
+    """
+    return _Look(source, noise, network, device).frame(predicts)
+
+
+class _Look:
+    """A frame, and the means to look at it."""
+
+    def __init__(
+        self, source: NDArray[Any], noise: NoiseModel, network: nn.Module, device: torch.device
+    ) -> None:
+        self.source, self.noise, self.network, self.device = source, noise, network, device
+        self.readout = torch.tensor([noise.readout_electrons], dtype=torch.float32, device=device)
+        # All are told; a network that was not built for it does not look.
+        self.correlation = torch.tensor([noise.correlation], dtype=torch.float32, device=device)
+
+    def frame(self, predicts: Literal["noise", "image"]) -> Frame:
+        if predicts == "image":
+            ends = np.array([self.source.min(), self.source.max()])
+            return Frame(self.noise, self.readout, fit_range(self._electrons(ends)[None]))
+        plain = self._scaled(None, 0.0)
+        if min(self.source.shape) < _LEAST_PROBED:
+            return plain
+        if not self._shows_lattice():
+            fewest = min(max(min(self.source.shape) // 512, _FEWEST_PROBES), _MOST_PROBES)
+            return replace(plain, share=self._probe(plain, fewest).share)
+        waves = allocate(self.source.shape)
+        kept = lattice_waves(lambda rows: self._stabilised(self.source[rows]), waves)
+        aside = self._scaled(waves, kept)
+        seen, unseen = (self._probe(frame, _MOST_PROBES) for frame in (plain, aside))
+        if unseen.beats(seen):
+            return replace(aside, share=unseen.share)
+        return replace(plain, share=seen.share)
+
+    def _scaled(self, waves: NDArray[np.float32] | None, kept: float) -> Frame:
+        skip = max(1, round((self.source.size / _SAMPLE) ** 0.5))
+        some = np.s_[::skip, ::skip]
+        scaling = fit_scaling(
+            self._electrons(self.source[some])[None],
+            self.readout,
+            aside=0.0 if waves is None else self._on_device(waves[some])[None],
+        )
+        return Frame(self.noise, self.readout, scaling, self.correlation, waves=waves, kept=kept)
+
+    def _probe(self, frame: Frame, a_side: int) -> Probe:
+        windows = _windows(self.source.shape, _PROBE, a_side)
+        waves = frame.waves
+        assert isinstance(frame.scaling, Scaling)
+        return probe(
+            self.network,
+            self._electrons(_cut(self.source, windows))[:, None],
+            self.readout,
+            frame.scaling,
+            correlation=self.correlation,
+            aside=0.0 if waves is None else self._on_device(_cut(waves, windows))[:, None],
+            kept=frame.kept,
+            rng=torch.Generator(self.device).manual_seed(0),
+        )
+
+    def _shows_lattice(self) -> bool:
+        shape = self.source.shape
+        if min(shape) < BLOCK:
+            return False
+        windows = _windows(shape, BLOCK, min(min(shape) // BLOCK, _BLOCKS))
+        return holds_lattice(self._stabilised(_cut(self.source, windows)), self.source.size)
+
+    def _stabilised(self, pixels: NDArray[Any]) -> Tensor:
+        return stabilise(self._electrons(pixels), self.readout)
+
+    def _electrons(self, pixels: NDArray[Any]) -> Tensor:
+        return self._on_device(self.noise.to_electrons(pixels))
+
+    def _on_device(self, pixels: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(pixels).to(self.device)
+
+
+def _windows(shape: tuple[int, ...], side: int, count: int) -> list[Window]:
+    """Equal square windows, so many down and across, evenly spread over an image."""
+    rows, columns = (_middles(length, side, count) for length in shape)
+    return [(row, column) for row in rows for column in columns]
+
+
+def _middles(length: int, side: int, count: int) -> list[slice]:
+    """Windows around the middles of equal parts of a length, moved inside it."""
+    starts = ((2 * n + 1) * length // (2 * count) - side // 2 for n in range(count))
+    inside = (min(max(start, 0), length - side) for start in starts)
+    return [slice(start, start + side) for start in inside]
+
+
+def _cut(image: NDArray[Any], windows: list[Window]) -> NDArray[Any]:
+    return np.stack([image[window] for window in windows])

@@ -1,0 +1,50 @@
+"""Memory that can be had, and pixels in a file where there is too little of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lowdose.errors import OutputError
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be had on a device; 2 GiB where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 2 << 30
+
+
+def allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Float32 pixels in memory, or in a nameless file where they would take a third of it.
+
+    Raises
+    ------
+    OutputError
+        If there is no room for that file.
+    """
+    size = 4 * int(np.prod(shape, dtype=np.int64))
+    if size < free_memory(torch.device("cpu")) // 3:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile() as file:
+        try:
+            # Reserved now: a disk that fills up under a memory map kills the process.
+            reserve = getattr(os, "posix_fallocate", None)  # macOS and Windows have none
+            if reserve:
+                reserve(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+        except OSError as err:
+            folder = tempfile.gettempdir()
+            raise OutputError(
+                f"{folder}: no room for {size / 1e9:.1f} GB of temporary pixels ({err.strerror}). "
+                "Point TMPDIR at a larger disk."
+            ) from err
+        return np.memmap(file, np.float32, "r+", shape=shape)

@@ -1,0 +1,96 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lowdose.physics.correlation import correlated
+from lowdose.physics.lattice import BLOCK, holds_lattice, lattice_waves
+
+
+def noise(shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def wave(shape, period, amplitude=1.0, angle=0.3):
+    y, x = torch.meshgrid(*(torch.arange(side) for side in shape), indexing="ij")
+    phase = 2 * math.pi / period * (math.sin(angle) * y + math.cos(angle) * x)
+    return amplitude * torch.cos(phase)
+
+
+def waves_of(image):
+    found = np.full(image.shape, np.nan, np.float32)
+    kept = lattice_waves(lambda rows: image[rows], found)
+    return torch.from_numpy(found), kept
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (200, 331), (128, 129)])
+@pytest.mark.parametrize("period", [2.5, 6.0, 12.0])
+def test_a_wave_is_found_in_noise_much_stronger_than_it(shape, period):
+    lattice = wave(shape, period, amplitude=0.5)
+    found, kept = waves_of(noise(shape) + lattice)
+    assert (found - lattice).square().mean() < 0.15 * lattice.square().mean()
+    assert 0 < kept < 0.01
+
+
+def test_a_wave_without_noise_is_all_there_is_but_at_the_border():
+    lattice = wave((256, 320), 5.0)
+    found, _ = waves_of(lattice)
+    inner = np.s_[64:-64, 64:-64]
+    torch.testing.assert_close(found[inner], lattice[inner], rtol=0, atol=0.1)
+
+
+def test_white_noise_holds_none_but_in_a_few_images_of_a_hundred():
+    found = [bool(waves_of(noise((256, 256), seed))[0].any()) for seed in range(100)]
+    assert sum(found) <= 7
+
+
+@pytest.mark.parametrize("correlation", [(0.3, 0.3), (0.7, 0.1)])
+def test_of_blurred_noise_next_to_nothing_is_taken_for_a_lattice(correlation):
+    blurred = (correlated(noise((1, 1, 256, 256), seed), correlation)[0, 0] for seed in range(50))
+    found = [waves_of(image) for image in blurred]
+    assert sum(bool(waves.any()) for waves, _ in found) <= 10
+    assert max(kept for _, kept in found) < 1e-4
+
+
+def test_slow_contrast_edges_and_texture_are_no_lattice():
+    y, x = torch.meshgrid(torch.arange(384), torch.arange(384), indexing="ij")
+    disc = 20.0 * (torch.hypot(y - 190.0, x - 180.0) < 90)
+    texture = 3 * correlated(noise((1, 1, 384, 384), 1), (0.8, 0.8))[0, 0]
+    found, _ = waves_of(noise((384, 384)) + 0.02 * y + disc + texture + wave((384, 384), 60))
+    assert not found.any()
+
+
+def test_a_particle_keeps_its_lattice_to_itself():
+    shape = (512, 512)
+    inside = torch.zeros(shape)
+    inside[160:352, 160:352] = 1
+    found, _ = waves_of(noise(shape) + inside * wave(shape, 5.0))
+    power = found.square()
+    far = torch.ones(shape, dtype=torch.bool)
+    far[96:416, 96:416] = False  # half a block around it
+    assert power[inside > 0].mean() > 0.35  # of 0.5
+    assert power[far].max() < 0.01
+
+
+def test_the_rows_need_not_be_in_memory_together():
+    image = noise((300, 200)) + wave((300, 200), 4.0)
+    asked = []
+
+    def rows(some):
+        asked.append(some.stop - some.start)
+        return image[some]
+
+    waves = np.empty(image.shape, np.float32)
+    lattice_waves(rows, waves)
+    assert max(asked) == BLOCK
+    torch.testing.assert_close(torch.from_numpy(waves), waves_of(image)[0])
+
+
+def test_the_larger_an_image_the_more_is_asked_of_a_peak():
+    blocks = noise((4, BLOCK, BLOCK))
+    blocks[2] += wave((BLOCK, BLOCK), 6.0, amplitude=0.08)
+    strength = [holds_lattice(blocks, 4**n) for n in range(2, 24)]
+    assert strength == sorted(strength, reverse=True)
+    assert strength[0]
+    assert not strength[-1]
