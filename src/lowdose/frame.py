@@ -14,7 +14,7 @@ from lowdose.memory import allocate
 from lowdose.models.counts import Probe, Scaling, fit_scaling, probe
 from lowdose.models.unit import UnitRange, fit_range
 from lowdose.physics.dose import NoiseModel
-from lowdose.physics.lattice import BLOCK, holds_lattice, lattice_waves
+from lowdose.physics.lattice import SIDES, holds_lattice, lattice_waves
 from lowdose.physics.transform import stabilise
 from lowdose.tiling import Window
 
@@ -25,8 +25,9 @@ _PROBE = 64
 _LEAST_PROBED = 96
 # So many a side; whether to set a lattice aside asks for more pixels than the share.
 _FEWEST_PROBES, _MOST_PROBES = 2, 4
-# Blocks in which a lattice is looked for, before all of an image is.
-_BLOCKS = 8
+# A lattice is looked for in blocks that hold at most the square of so many pixels, before it is in
+# all of an image.
+_MOST_PIXELS = 1024
 # Pixels of an image from which its scaling is taken.
 _SAMPLE = 1 << 15
 
@@ -112,9 +113,7 @@ class _Look:
         if not self._shows_lattice():
             fewest = min(max(min(self.source.shape) // 512, _FEWEST_PROBES), _MOST_PROBES)
             return replace(plain, share=self._probe(plain, fewest).share)
-        waves = allocate(self.source.shape)
-        kept = lattice_waves(lambda rows: self._stabilised(self.source[rows]), waves)
-        aside = self._scaled(waves, kept)
+        aside = self._scaled(*self._lattice())
         seen, unseen = (self._probe(frame, _MOST_PROBES) for frame in (plain, aside))
         if unseen.beats(seen):
             return replace(aside, share=unseen.share)
@@ -147,10 +146,27 @@ class _Look:
 
     def _shows_lattice(self) -> bool:
         shape = self.source.shape
-        if min(shape) < BLOCK:
-            return False
-        windows = _windows(shape, BLOCK, min(min(shape) // BLOCK, _BLOCKS))
-        return holds_lattice(self._stabilised(_cut(self.source, windows)), self.source.size)
+        for side in SIDES:
+            if side <= min(shape):
+                count = min(min(shape) // side, _MOST_PIXELS // side)
+                blocks = _cut(self.source, _windows(shape, side, count))
+                if holds_lattice(self._stabilised(blocks), self.source.size):
+                    return True
+        return False
+
+    def _lattice(self) -> tuple[NDArray[np.float32], float]:
+        """Its waves, and the part of the noise in them."""
+        waves, more = allocate(self.source.shape), allocate(self.source.shape)
+        waves[...] = 0
+        kept = 0.0
+
+        def rest(rows: slice) -> Tensor:
+            return self._stabilised(self.source[rows]) - self._on_device(waves[rows])
+
+        for side in SIDES:
+            kept += lattice_waves(rest, more, side=side)
+            waves += more
+        return waves, kept
 
     def _stabilised(self, pixels: NDArray[Any]) -> Tensor:
         return stabilise(self._electrons(pixels), self.readout)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lowdose.physics.correlation import correlated
-from lowdose.physics.lattice import BLOCK, holds_lattice, lattice_waves
+from lowdose.physics.lattice import SIDES, holds_lattice, lattice_waves
 
 
 def noise(shape, seed=0):
@@ -18,17 +18,18 @@ def wave(shape, period, amplitude=1.0, angle=0.3):
     return amplitude * torch.cos(phase)
 
 
-def waves_of(image):
+def waves_of(image, side=128):
     found = np.full(image.shape, np.nan, np.float32)
-    kept = lattice_waves(lambda rows: image[rows], found)
+    kept = lattice_waves(lambda rows: image[rows], found, side=side)
     return torch.from_numpy(found), kept
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (200, 331), (128, 129)])
 @pytest.mark.parametrize("period", [2.5, 6.0, 12.0])
-def test_a_wave_is_found_in_noise_much_stronger_than_it(shape, period):
+@pytest.mark.parametrize("side", SIDES)
+def test_a_wave_is_found_in_noise_much_stronger_than_it(shape, period, side):
     lattice = wave(shape, period, amplitude=0.5)
-    found, kept = waves_of(noise(shape) + lattice)
+    found, kept = waves_of(noise(shape) + lattice, side)
     assert (found - lattice).square().mean() < 0.15 * lattice.square().mean()
     assert 0 < kept < 0.01
 
@@ -82,14 +83,14 @@ def test_the_rows_need_not_be_in_memory_together():
         return image[some]
 
     waves = np.empty(image.shape, np.float32)
-    lattice_waves(rows, waves)
-    assert max(asked) == BLOCK
+    lattice_waves(rows, waves, side=128)
+    assert max(asked) == 128
     torch.testing.assert_close(torch.from_numpy(waves), waves_of(image)[0])
 
 
 def test_the_larger_an_image_the_more_is_asked_of_a_peak():
-    blocks = noise((4, BLOCK, BLOCK))
-    blocks[2] += wave((BLOCK, BLOCK), 6.0, amplitude=0.08)
+    blocks = noise((4, 128, 128))
+    blocks[2] += wave((128, 128), 6.0, amplitude=0.08)
     strength = [holds_lattice(blocks, 4**n) for n in range(2, 24)]
     assert strength == sorted(strength, reverse=True)
     assert strength[0]

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-# Waves are looked for in blocks of this side, one every half, so that a lattice may bend, change,
-# and end. On simulated lattices 256 found weaker ones and left more of them outside of particles.
-BLOCK = 128
-_STEP = BLOCK // 2
+# Waves are looked for in blocks of these sides, one every half, so that a lattice may bend, change
+# and end: what stands out of the larger, then of what is left in the smaller. One size alone was
+# worse on simulated lattices, three were no better.
+SIDES = 256, 128
 # Longer periods a network sees by itself.
-_FEWEST_PERIODS = 8
+_LONGEST_PERIOD = 16
 # White noise shows a peak in one image of fifty.
 _CHANCE = 4.0
 # Next to a peak, less is asked of what belongs to it: waves that end or bend are broader.
-_BESIDE, _LEAST_BESIDE = 1, 5.0
+_BESIDE, _LEAST_BESIDE = 2, 4.0
 # Peaks stand out of what is around them, in frequencies of the block: fine texture has none.
 _AROUND, _OWN = 7, 2
 # They are a lattice where they hold this part of all that is as fine and is no noise.
@@ -37,7 +37,7 @@ def holds_lattice(blocks: Tensor, pixels: int) -> bool:
 
     Parameters
     ----------
-    blocks : Tensor, shape (N, 128, 128), float32
+    blocks : Tensor, shape (N, side, side), float32
         Stabilised pixels, of noise of unit deviation.
     pixels : int
         Of the whole image.
@@ -49,11 +49,13 @@ def holds_lattice(blocks: Tensor, pixels: int) -> bool:
     >>> holds_lattice(noise, 1 << 16), holds_lattice(noise + wave, 1 << 16)
     (False, True)
     """
-    everywhere = torch.ones(1, BLOCK, device=blocks.device)
+    everywhere = blocks.new_ones(1, blocks.shape[1])
     return bool(_of_lattice(_Spectra(blocks, everywhere, everywhere).power, pixels).any())
 
 
-def lattice_waves(rows: Callable[[slice], Tensor], waves: NDArray[np.float32]) -> float:
+def lattice_waves(
+    rows: Callable[[slice], Tensor], waves: NDArray[np.float32], *, side: int
+) -> float:
     """Find the waves of a lattice, wherever in an image there is one.
 
     Half-overlapping blocks are transformed under a sine window; of each, the frequencies that
@@ -66,6 +68,8 @@ def lattice_waves(rows: Callable[[slice], Tensor], waves: NDArray[np.float32]) -
         noise of unit deviation.
     waves : ndarray, shape (H, W)
         Filled with what the waves add to the stabilised image; zero where there is no lattice.
+    side : int
+        Of the blocks, even.
 
     Returns
     -------
@@ -73,24 +77,25 @@ def lattice_waves(rows: Callable[[slice], Tensor], waves: NDArray[np.float32]) -
         The part of the noise's variance that is in the waves as well.
     """
     height, width = waves.shape
-    down, across = (-(-length // _STEP) + 1 for length in (height, width))
-    right = across * _STEP - width
+    step = side // 2
+    down, across = (-(-length // step) + 1 for length in (height, width))
+    right = across * step - width
     kept, before = 0.0, None
     for index in range(down):
-        top = (index - 1) * _STEP
-        inside = slice(max(top, 0), min(top + BLOCK, height))
-        edges = inside.start - top, top + BLOCK - inside.stop
+        top = (index - 1) * step
+        inside = slice(max(top, 0), min(top + side, height))
+        edges = inside.start - top, top + side - inside.stop
         strip = rows(inside)
         there_y = F.pad(strip.new_ones(1, inside.stop - inside.start), edges)
-        there_x = F.pad(strip.new_ones(width), (_STEP, right)).unfold(0, BLOCK, _STEP)
-        blocks = F.pad(strip, (_STEP, right, *edges)).unfold(1, BLOCK, _STEP).movedim(1, 0)
+        there_x = F.pad(strip.new_ones(width), (step, right)).unfold(0, side, step)
+        blocks = F.pad(strip, (step, right, *edges)).unfold(1, side, step).movedim(1, 0)
         spectra = _Spectra(blocks, there_y, there_x)
         share = _of_lattice(spectra.power, waves.size)
         kept += float(share.mean()) / down
         sums = _added(spectra.filtered(share))
         if before is not None:
-            ready = (before[_STEP:] + sums[:_STEP])[: height - top, _STEP : _STEP + width]
-            waves[top : top + _STEP] = ready.cpu().numpy()
+            ready = (before[step:] + sums[:step])[: height - top, step : step + width]
+            waves[top : top + step] = ready.cpu().numpy()
         before = sums
     return kept
 
@@ -99,26 +104,30 @@ class _Spectra:
     """Fourier transforms of blocks, some of which reach over the borders of an image."""
 
     def __init__(self, blocks: Tensor, there_y: Tensor, there_x: Tensor) -> None:
-        place = (torch.arange(BLOCK, device=blocks.device) + 0.5) * (math.pi / BLOCK)
+        side = blocks.shape[1]
+        place = (torch.arange(side, device=blocks.device) + 0.5) * (math.pi / side)
         # Its squares add up to 1 from one half to the next.
         self.window = torch.sin(place)[:, None] * torch.sin(place)
         there = there_y[:, :, None] * there_x[:, None, :]
         mean = (blocks * there).sum((1, 2)) / there.sum((1, 2))
         seen = there * self.window
-        self._spectra = torch.fft.fft2((blocks - mean[:, None, None]) * seen)
-        self.power = self._spectra.abs().square() / seen.square().sum((1, 2))[:, None, None]
-        """Shape (N, 128, 128): that of white noise of unit deviation has mean 1."""
+        self._half = torch.fft.rfft2((blocks - mean[:, None, None]) * seen)
+        power = self._half.real.square() + self._half.imag.square()
+        self.power = power / seen.square().sum((1, 2))[:, None, None]
+        """Half of the plane, shape (N, side, side / 2 + 1): white noise of deviation 1 has 1."""
 
     def filtered(self, share: Tensor) -> Tensor:
         """Blocks of which a part of each frequency is left, under the window once more."""
-        blocks: Tensor = torch.fft.ifft2(self._spectra * share).real * self.window
+        blocks: Tensor = torch.fft.irfft2(self._half * share) * self.window
         return blocks
 
 
 def _of_lattice(power: Tensor, pixels: int) -> Tensor:
-    """The part of each frequency that is a lattice's, from 0 to 1, shape (N, 128, 128)."""
-    frequency = torch.fft.fftfreq(BLOCK, 1 / BLOCK, device=power.device)
-    is_fine = torch.hypot(frequency[:, None], frequency) >= _FEWEST_PERIODS
+    """The part of each frequency that is a lattice's, from 0 to 1, of half the plane as well."""
+    side = power.shape[1]
+    down = torch.fft.fftfreq(side, device=power.device)
+    across = torch.fft.rfftfreq(side, device=power.device)
+    is_fine = torch.hypot(down[:, None], across) >= 1 / _LONGEST_PERIOD
     least = math.log(pixels) + _CHANCE
     if not (is_fine & (power > least)).any():
         return torch.zeros_like(power)
@@ -140,17 +149,21 @@ def _around(power: Tensor) -> Tensor:
     return (wide * of_wide - own * of_own) / (of_wide - of_own)
 
 
-def _pooled(pool: Callable[..., Tensor], spectra: Tensor, reach: int) -> Tensor:
+def _pooled(pool: Callable[..., Tensor], half: Tensor, reach: int) -> Tensor:
     """Pool over so many frequencies on either side, along one axis and then the other."""
     side = 2 * reach + 1
-    rows = torch.cat([spectra[:, -reach:], spectra, spectra[:, :reach]], dim=1)
+    rows = torch.cat([half[:, -reach:], half, half[:, :reach]], dim=1)
     pooled = pool(rows.unfold(1, side, 1), dim=-1)
-    columns = torch.cat([pooled[..., -reach:], pooled, pooled[..., :reach]], dim=2)
+    # Beyond either end of half a plane the other half begins, turned by 180 degrees.
+    turned = pooled.flip(1, 2).roll(1, 1)
+    ends = turned[..., -1 - reach : -1], turned[..., 1 : reach + 1]
+    columns = torch.cat([ends[0], pooled, ends[1]], dim=2)
     return pool(columns.unfold(2, side, 1), dim=-1)
 
 
 def _added(blocks: Tensor) -> Tensor:
-    """A row of half-overlapping blocks (N, 128, 128) as one strip, (128, 64 (N + 1))."""
-    columns = blocks.reshape(len(blocks), -1).T[None]
-    size = BLOCK, _STEP * (len(blocks) + 1)
-    return F.fold(columns, size, kernel_size=BLOCK, stride=_STEP)[0, 0]
+    """A row of half-overlapping blocks (N, side, side) as one strip."""
+    count, side, _ = blocks.shape
+    columns = blocks.reshape(count, -1).T[None]
+    size = side, side // 2 * (count + 1)
+    return F.fold(columns, size, kernel_size=side, stride=side // 2)[0, 0]
