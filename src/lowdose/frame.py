@@ -70,6 +70,8 @@ def look_at(
     network: nn.Module,
     predicts: Literal["noise", "image"],
     device: torch.device,
+    *,
+    lattice: bool = True,
 ) -> Frame:
     """Look at a frame: at samples of it, or all of it where it holds a lattice or for its extremes.
 
@@ -88,8 +90,10 @@ def look_at(
         What the network does.
     device : torch.device
         Where to compute.
+    lattice : bool
+        Look for one.
     """
-    return _Look(source, noise, network, device).frame(predicts)
+    return _Look(source, noise, network, device).frame(predicts, lattice=lattice)
 
 
 class _Look:
@@ -103,14 +107,14 @@ class _Look:
         # All are told; a network that was not built for it does not look.
         self.correlation = torch.tensor([noise.correlation], dtype=torch.float32, device=device)
 
-    def frame(self, predicts: Literal["noise", "image"]) -> Frame:
+    def frame(self, predicts: Literal["noise", "image"], *, lattice: bool) -> Frame:
         if predicts == "image":
             ends = np.array([self.source.min(), self.source.max()])
             return Frame(self.noise, self.readout, fit_range(self._electrons(ends)[None]))
         plain = self._scaled(None, 0.0)
         if min(self.source.shape) < _LEAST_PROBED:
             return plain
-        if not self._shows_lattice():
+        if not (lattice and self._shows_lattice()):
             fewest = min(max(min(self.source.shape) // 512, _FEWEST_PROBES), _MOST_PROBES)
             return replace(plain, share=self._probe(plain, fewest).share)
         aside = self._scaled(*self._lattice())

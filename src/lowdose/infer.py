@@ -92,6 +92,9 @@ class Denoiser:
         are as exact, see `lowdose.backends.pick_backend`.
     ensemble : bool
         Average over all flips and rotations: eight times the work for about 0.1 dB.
+    lattice : bool
+        Set the waves of a lattice aside before the network looks, where that is better; see
+        `lowdose.frame.look_at`. Networks that predict an image are always shown all of it.
 
     Raises
     ------
@@ -110,12 +113,13 @@ class Denoiser:
         tile: int | None = None,
         backend: Backend = "auto",
         ensemble: bool = False,
+        lattice: bool = True,
     ) -> None:
         if tile is not None and tile < _SMALLEST_TILE:
             raise ConfigError(f"tile side is {tile} px; expected at least {_SMALLEST_TILE}")
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
-        self.tile = tile
+        self.tile, self.lattice = tile, lattice
         network, self.record = load_weights(model)
         predicts = CATALOG[self.record.network].predicts
         self.backend = pick_backend(backend, self.device, predicts)
@@ -227,7 +231,7 @@ class Denoiser:
             yield target.size
             return
         predicts = CATALOG[self.record.network].predicts
-        frame = look_at(source, noise, self._network, predicts, self.device)
+        frame = look_at(source, noise, self._network, predicts, self.device, lattice=self.lattice)
         for tile in self._plan(cast(tuple[int, int], source.shape)):
             core = tile.core
             if error is None:

@@ -280,3 +280,56 @@ def test_noise_that_a_truth_holds_itself_is_kept_at_high_doses(dose):
     own = 1 + 0.03 * np.random.default_rng(2).normal(size=(512, 512))
     image = np.random.default_rng(0).poisson((dose * smooth() * own).clip(0)).astype("f4")
     assert estimate_noise(image).gain == 1
+
+
+def atoms(side=384, period=8.0, width=2.0, angle=0.2):
+    """A lattice of bright atoms, on which no part of an image is homogeneous; mean 1."""
+    y, x = np.mgrid[:side, :side]
+    turned = (x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle))
+    off = [np.remainder(place, period) - period / 2 for place in turned]
+    image = 0.3 + np.exp(-(off[0] ** 2 + off[1] ** 2) / (2 * width**2))
+    return image / image.mean()
+
+
+@pytest.mark.parametrize("period", [5.0, 8.0, 14.0])
+@pytest.mark.parametrize("dose", [20, 100])
+@pytest.mark.parametrize("dtype", ["f4", "u2"])
+def test_a_camera_is_known_by_a_lattice_alone(period, dose, dtype):
+    rng = np.random.default_rng(0)
+    expected = dose * atoms(period=period, width=period / 4)
+    pixels = 3.7 * (rng.poisson(expected) + 2 * rng.normal(size=expected.shape)) + 100
+    model = estimate_noise(np.rint(pixels).astype(dtype) if dtype == "u2" else pixels.astype(dtype))
+    assert model.gain == pytest.approx(3.7, rel=0.1)
+    true = 3.7**2 * (dose + 2**2)
+    assert model.noise_std(100 + 3.7 * dose) ** 2 == pytest.approx(true, rel=0.06)
+    assert model.correlation == (0, 0)
+
+
+@pytest.mark.parametrize("dose", [10, 100])
+def test_black_of_rescaled_counts_follows_from_a_lattice(dose):
+    recorded = np.random.default_rng(0).poisson(dose * atoms())
+    model = estimate_noise(np.float32(3.7 * recorded + 100))
+    assert model.gain == pytest.approx(3.7, rel=1e-4)
+    assert model.offset == pytest.approx(100, abs=3.7 * 0.08 * dose)
+
+
+def test_counts_of_a_lattice_are_counts():
+    for dose in (2, 5, 20, 100, 1000):
+        model = estimate_noise(np.random.default_rng(0).poisson(dose * atoms()))
+        assert (model.gain, model.offset, model.remark) == (1, 0, "")
+
+
+@pytest.mark.parametrize("width", [0.5, 0.8])
+def test_noise_that_a_detector_blurred_is_measured_on_a_lattice_too(width):
+    rng = np.random.default_rng(0)
+    pixels = ndimage.gaussian_filter(10.0 * rng.poisson(200 * atoms()), width).astype(np.float32)
+    kernel = ndimage.gaussian_filter(np.eye(1, 441, 220).reshape(21, 21), width)
+    model = estimate_noise(pixels)
+    assert min(model.correlation) > 0.1
+    true = 100 * 200 * np.square(kernel).sum()
+    assert model.noise_std(np.array(2000.0)) ** 2 == pytest.approx(true, rel=0.25)
+
+
+def test_the_fit_alone_knows_a_lattice_too():
+    model = fit_noise(np.random.default_rng(0).poisson(50 * atoms()))
+    assert model.gain == pytest.approx(1, rel=0.1)

@@ -102,6 +102,8 @@ class Options:
         What to do about NaN and infinite pixels.
     uncertainty : bool
         Whether to write the standard deviation of each pixel as well.
+    lattice : bool
+        Whether the waves of a lattice may be set aside, see `lowdose.infer.Denoiser`.
     """
 
     model: str = DEFAULT
@@ -109,6 +111,7 @@ class Options:
     dtype: str = "auto"
     nonfinite: Literal["refuse", "fill"] = "refuse"
     uncertainty: bool = False
+    lattice: bool = True
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:

@@ -284,6 +284,7 @@ class Batch:
                 tile=self.engine.tile,
                 backend=self.engine.backend,
                 ensemble=self.engine.ensemble,
+                lattice=self.options.lattice,
             )
         return self._denoisers[name]
 

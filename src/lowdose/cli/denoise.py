@@ -80,6 +80,10 @@ def denoise(
         bool,
         typer.Option("--ensemble", help="Ask the network eight times: 0.1 dB better."),
     ] = False,
+    no_lattice: Annotated[
+        bool,
+        typer.Option("--no-lattice", help="Show a lattice to the network, set none aside."),
+    ] = False,
     uncertainty: Annotated[
         bool,
         typer.Option("--uncertainty", help="Also write OUT_std: each pixel's standard deviation."),
@@ -114,7 +118,7 @@ def denoise(
     from lowdose.records import AUTO
 
     choice = opt.noise_choice(gain, offset, readout, dose)
-    options = Options(model, choice, dtype, nonfinite.value, uncertainty)
+    options = Options(model, choice, dtype, nonfinite.value, uncertainty, lattice=not no_lattice)
     listed = sys.stdin if "-" in inputs else ()
     jobs = plan_jobs(find_inputs(inputs, listed=listed), output)
     engine = Engine(device, precision.value, tile, threads, backend.value, ensemble)

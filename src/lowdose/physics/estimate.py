@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from lowdose.errors import NoiseModelError
 from lowdose.physics.dose import NoiseModel, check_finite
-from lowdose.physics.scatter import BLOCK, Line, Scatter, fit_line, measure_scatter
+from lowdose.physics.scatter import (
+    BLOCK,
+    Line,
+    Scatter,
+    fit_line,
+    measure_scatter,
+    scatter_beside_lattice,
+)
 from lowdose.physics.step import value_step
 
 # Windows of this side are measured where an image is larger than `_WINDOWS` of them.
@@ -28,6 +35,8 @@ _SAMPLE = 1 << 15
 _LEAST_COUNT_NOISE = 0.7
 # Up to here measured noise agrees with that of counts.
 _MOST_COUNT_NOISE = 1.4
+# Up to here it is that of counts and nothing else.
+_PLAIN_COUNT_NOISE = 1.15
 # Noise below this fraction of the image's range is none: no network would see it.
 _INVISIBLE = 1e-4
 # Fine texture of a specimen stays below this fraction of the image's range; noise above is noise.
@@ -59,7 +68,8 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
     photon-transfer fit then wins only where it is clear, of white noise that grows along a line
     steeper than that of counts, or where the noise is above 10 % of the image's range, which no
     texture is. Values on no grid are judged by the fit alone, taken at the lower end of its
-    uncertainty.
+    uncertainty. Where there is a lattice, which leaves no homogeneous parts, the fit is to what is
+    left without it.
 
     Parameters
     ----------
@@ -92,8 +102,12 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
 
     step = value_step(sample)
     if step is None:
-        return _from_line(fit_line(scatter), scatter)
-    return _from_counts(step, sample, scatter)
+        model = _from_line(fit_line(scatter), scatter)
+    else:
+        model = _from_counts(step, sample, scatter)
+        if _are_plain_counts(model, scatter.if_white or scatter):
+            return model
+    return _beside_lattice(pixels, step, sample) or model
 
 
 def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
@@ -114,7 +128,8 @@ def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
         raise NoiseModelError(
             "the image is too small or too flat to fit its noise; pass --gain with a number"
         )
-    return _from_line(fit_line(scatter), scatter)
+    sample = _spread_sample(_stack(pixels))
+    return _beside_lattice(pixels, None, sample) or _from_line(fit_line(scatter), scatter)
 
 
 def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseModel:
@@ -153,6 +168,46 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
         f"texture, which is kept, or a camera with a gain of about {fit.gain:.3g}; if so, pass "
         "--gain fit",
     )
+
+
+def _are_plain_counts(model: NoiseModel, scatter: Scatter) -> bool:
+    """Whether nothing speaks against raw counts: then no lattice is looked for."""
+    if model.gain == 0 or model.offset != 0 or model.readout_std != 0:
+        return False
+    ratios = _ratios_to_counts(model.gain, 0.0, scatter)
+    return float(np.median(ratios)) < _PLAIN_COUNT_NOISE
+
+
+def _beside_lattice(
+    pixels: NDArray[Any], step: float | None, sample: NDArray[Any]
+) -> NoiseModel | None:
+    """Noise of an image whose lattice is known, where it has one and its noise is on a line."""
+    # torch takes a second to import, and most images are judged before.
+    import torch
+
+    from lowdose.physics.lattice import SIDES, apart_from_lattice
+
+    # In units of their own, so that single precision does.
+    middle, unit = float(np.median(sample)), _range(sample) or 1.0
+    windows = [
+        torch.from_numpy(((window.astype(np.float64) - middle) / unit).astype(np.float32))
+        for window in spread_windows(pixels)
+    ]
+    for side in reversed(SIDES):
+        found = [parts for window in windows if (parts := apart_from_lattice(window, side=side))]
+        if not found:
+            continue
+        lattice, rest = (
+            torch.cat(parts).double().numpy() * unit for parts in zip(*found, strict=True)
+        )
+        scatter = scatter_beside_lattice(lattice + middle, rest)
+        line = fit_line(scatter)
+        if line.spread < _TIGHT and 0 < line.slope_std < _CERTAIN * line.slope:
+            if step is None or abs(line.slope / step - 1) > _CERTAIN:
+                return _from_line(line, scatter)
+            offset = _count_offset(step, float(sample.min()), scatter, is_noise=True)
+            return NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
+    return None
 
 
 def _ratios_to_counts(step: float, offset: float, scatter: Scatter) -> NDArray[np.float64]:

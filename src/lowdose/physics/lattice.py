@@ -28,6 +28,8 @@ _CHANCE = 4.0
 _BESIDE, _LEAST_BESIDE = 2, 4.0
 # Peaks stand out of what is around them, in frequencies of the block: fine texture has none.
 _AROUND, _OWN = 7, 2
+# From this frequency on, in cycles per pixel, most of an image is noise.
+_HIGH = 0.25
 # They are a lattice where they hold this part of all that is as fine and is no noise.
 _LATTICE = 0.5
 
@@ -124,10 +126,7 @@ class _Spectra:
 
 def _of_lattice(power: Tensor, pixels: int) -> Tensor:
     """The part of each frequency that is a lattice's, from 0 to 1, of half the plane as well."""
-    side = power.shape[1]
-    down = torch.fft.fftfreq(side, device=power.device)
-    across = torch.fft.rfftfreq(side, device=power.device)
-    is_fine = torch.hypot(down[:, None], across) >= 1 / _LONGEST_PERIOD
+    is_fine = _frequencies(power.shape[1], power.device) >= 1 / _LONGEST_PERIOD
     least = math.log(pixels) + _CHANCE
     if not (is_fine & (power > least)).any():
         return torch.zeros_like(power)
@@ -139,6 +138,12 @@ def _of_lattice(power: Tensor, pixels: int) -> Tensor:
     of_waves, of_all = ((beyond_noise * part).sum((1, 2)) for part in (belongs, is_fine))
     is_lattice = (of_waves > 0) & (of_waves > _LATTICE * of_all)
     return (belongs & is_lattice[:, None, None]) * (1 - 1 / power.clamp_min(1))
+
+
+def _frequencies(side: int, device: torch.device) -> Tensor:
+    """In cycles per pixel, of half the plane."""
+    down = torch.fft.fftfreq(side, device=device)
+    return torch.hypot(down[:, None], torch.fft.rfftfreq(side, device=device))
 
 
 def _around(power: Tensor) -> Tensor:
@@ -167,3 +172,41 @@ def _added(blocks: Tensor) -> Tensor:
     columns = blocks.reshape(count, -1).T[None]
     size = side, side // 2 * (count + 1)
     return F.fold(columns, size, kernel_size=side, stride=side // 2)[0, 0]
+
+
+def apart_from_lattice(image: Tensor, *, side: int) -> tuple[Tensor, Tensor] | None:
+    """Split an image where it holds a lattice into what is slow or periodic, and the rest.
+
+    Parameters
+    ----------
+    image : Tensor, shape (H, W), float32
+        Pixels in any unit; the noise need not be known.
+    side : int
+        Of the blocks that are looked at.
+
+    Returns
+    -------
+    (Tensor, Tensor) or None
+        Both of shape (N, side / 2, side / 2): the middles of half-overlapping blocks in the unit
+        of the image, of which only the noise, next to all of it, is in the second. None where
+        there is no lattice.
+    """
+    if min(image.shape) < side:
+        return None
+    blocks = image.unfold(0, side, side // 2).unfold(1, side, side // 2).reshape(-1, side, side)
+    mean = blocks.mean((1, 2), keepdim=True)
+    everywhere = blocks.new_ones(1, side)
+    spectra = _Spectra(blocks - mean, everywhere, everywhere)
+    frequency = _frequencies(side, image.device)
+    # White noise is what most of the highest frequencies hold: their median, of its mean.
+    noise = spectra.power[:, frequency > _HIGH].median(dim=1).values / math.log(2)
+    share = _of_lattice(spectra.power / noise.clamp_min(1e-30)[:, None, None], image.numel())
+    held = share.flatten(1).any(dim=1)
+    if not held.any():
+        return None
+    is_slow = frequency < 1 / _LONGEST_PERIOD
+    periodic = spectra.filtered(share.where(~is_slow, torch.ones_like(share)))
+    middle = np.s_[side // 4 : -side // 4, side // 4 : -side // 4]
+    seen = spectra.window[middle].square()
+    found = periodic[held][(..., *middle)] / seen + mean[held]
+    return found, blocks[held][(..., *middle)] - found

@@ -61,6 +61,8 @@ _LEAST_CORRELATION = 0.12, 0.05
 # and an error of the correlation too, and those of every second pixel are taken. Before that
 # they would see the more of the specimen.
 _COARSE = 0.75
+# Standard deviations of Gaussian blurs, in pixels, by which correlation is told from curvatures.
+_WIDTHS = tuple(0.1 * step for step in range(16))
 _BINS = 32
 _PIXELS_AT_A_TIME = 1 << 17
 _LEAST_BLOCKS = 24
@@ -167,6 +169,57 @@ def measure_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
     if not len(fine.mean) == len(coarse.mean) == len(blocks.mean):
         return found
     return replace(found, variance=found.variance * _beyond_a_blur(found, coarse, blocks))
+
+
+def scatter_beside_lattice(lattice: NDArray[np.float64], rest: NDArray[np.float64]) -> Scatter:
+    """Reduce what is left of an image without its lattice to one point per intensity.
+
+    Where an image is all lattice it has no homogeneous parts; but the lattice known, each of its
+    pixels has an intensity of its own, from the dark between atoms to their bright middles. How
+    second differences of the rest correlate tells how much of the noise they see.
+
+    Parameters
+    ----------
+    lattice, rest : ndarray, shape (N, H, W)
+        As of `lowdose.physics.lattice.apart_from_lattice`.
+    """
+    curvature = _curvature(rest)
+    energy = float(np.square(curvature).mean())
+    products = (curvature[:, :-1] * curvature[:, 1:]), (curvature[..., :-1] * curvature[..., 1:])
+    known = (_correlation_of(float(each.mean()) / energy) for each in products)
+    down, across = known
+    seen = float(np.interp((down, across), _CORRELATED, _SEEN).prod())
+    intensity = _as_curvature_sees(lattice).ravel()
+    order = np.array_split(np.argsort(intensity, kind="stable"), _BINS)
+    squares = np.square(curvature).ravel() / seen
+    return Scatter(
+        np.array([intensity[some].mean() for some in order]),
+        np.array([squares[some].mean() for some in order]),
+        np.array([len(some) // BLOCK**2 for some in order]),
+        (down, across),
+    )
+
+
+def _correlation_of(ratio: float) -> float:
+    """Correlation of neighbours whose second differences correlate so; 0 where it may be chance.
+
+    That of white noise is -2/3; Gaussian blur changes it to what convolution says.
+    """
+    blurs = [np.exp(-0.5 * (np.arange(-6, 7) / max(width, 1e-3)) ** 2) for width in _WIDTHS]
+    of_curvature = [_neighbours(np.convolve(blur, (1, -2, 1))) for blur in blurs]
+    correlation = float(np.interp(ratio, of_curvature, [_neighbours(blur) for blur in blurs]))
+    return correlation if correlation > _LEAST_CORRELATION[0] else 0.0
+
+
+def _neighbours(taps: NDArray[Any]) -> float:
+    return float((taps[1:] * taps[:-1]).sum() / np.square(taps).sum())
+
+
+def _as_curvature_sees(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intensities of which the noise is that of second differences: squares of (1, -2, 1) apart."""
+    rows = lattice[:, :-2] + 4 * lattice[:, 1:-1] + lattice[:, 2:]
+    both: NDArray[np.float64] = (rows[..., :-2] + 4 * rows[..., 1:-1] + rows[..., 2:]) / 36
+    return both
 
 
 def _beyond_a_blur(found: Scatter, coarse: Scatter, blocks: Scatter) -> float:
@@ -289,9 +342,7 @@ def _block_statistics(strip: NDArray[Any]) -> NDArray[np.float64]:
     """Mean, noise variance, and its products with neighbours down and across, per whole block."""
     height, width = strip.shape
     rows = strip.astype(np.float64).reshape(height // BLOCK, BLOCK, width)
-    down = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
-    # The squares of (1, -2, 1) x (1, -2, 1) add up to 36.
-    curvature = (down[..., :-2] - 2 * down[..., 1:-1] + down[..., 2:]) / 6
+    curvature = _curvature(rows)
     left, right = curvature[..., :-1], curvature[..., 1:]
     return np.stack(
         [
@@ -301,6 +352,14 @@ def _block_statistics(strip: NDArray[Any]) -> NDArray[np.float64]:
             _block_means(left, right, width),
         ]
     )
+
+
+def _curvature(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Second differences both ways, of the variance of white noise."""
+    down = blocks[:, :-2] - 2 * blocks[:, 1:-1] + blocks[:, 2:]
+    # The squares of (1, -2, 1) x (1, -2, 1) add up to 36.
+    both: NDArray[np.float64] = (down[..., :-2] - 2 * down[..., 1:-1] + down[..., 2:]) / 6
+    return both
 
 
 def _block_variances(strip: NDArray[Any]) -> NDArray[np.float64]:
