@@ -95,3 +95,14 @@ def test_uncertainties_know_of_the_lattice_too():
     np.testing.assert_allclose(told.micrograph.pixels, plain, rtol=0, atol=0.05)
     off = np.abs(told.micrograph.pixels - expected) / told.uncertainty.pixels
     assert np.mean(off < 3) > 0.95
+
+
+def test_a_result_says_that_a_lattice_was_set_aside_unless_that_is_turned_off():
+    noisy, _ = exposed("lattice", 10)
+    denoiser = Denoiser("fast", device="cpu")
+    told = denoiser(Micrograph(noisy), noise=COUNTS)
+    assert told.lattice
+    assert told.micrograph.history[-1].endswith(", lattice set aside")
+    shown = Denoiser("fast", device="cpu", lattice=False)(Micrograph(noisy), noise=COUNTS)
+    assert not shown.lattice
+    assert not np.array_equal(shown.micrograph.pixels, told.micrograph.pixels)

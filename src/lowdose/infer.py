@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
@@ -66,11 +66,14 @@ class Denoised:
         Given or estimated.
     uncertainty : Micrograph, optional
         Where it was asked for: the standard deviation of each pixel, float32, in the same units.
+    lattice : bool
+        Whether the waves of a lattice were set aside, in any frame.
     """
 
     micrograph: Micrograph
     noise: NoiseModel
     uncertainty: Micrograph | None = None
+    lattice: bool = False
 
 
 class Denoiser:
@@ -179,15 +182,18 @@ class Denoiser:
         noise = noise or estimate_noise(micrograph.pixels)
         result = allocate(micrograph.shape)
         errors = allocate(micrograph.shape) if uncertainty else None
-        total, done = micrograph.pixels.size, 0
+        total, done, lattice = micrograph.pixels.size, 0, False
         with float32_kept():
             for number, source in enumerate(micrograph.frames()):
+                frame = self._look_at(source, noise)
+                lattice |= frame is not None and frame.waves is not None
                 error = None if errors is None else _frames(errors)[number]
-                for part in self._denoise_frame(source, _frames(result)[number], error, noise):
+                for part in self._denoise_frame(source, _frames(result)[number], error, frame):
                     done += part
                     progress(done, total)
-        note = f"lowdose {__version__} {self.record.label} {noise}"
-        denoised = Denoised(micrograph.with_pixels(result, note), noise)
+        aside = ", lattice set aside" if lattice else ""
+        note = f"lowdose {__version__} {self.record.label} {noise}{aside}"
+        denoised = Denoised(micrograph.with_pixels(result, note), noise, lattice=lattice)
         if errors is None:
             return denoised
         spread = micrograph.with_pixels(errors, f"{note}, standard deviation of each pixel")
@@ -216,22 +222,27 @@ class Denoiser:
                 f"backend {self.backend} does not tell uncertainties; pass --backend torch"
             )
 
+    def _look_at(self, source: NDArray[Any], noise: NoiseModel) -> Frame | None:
+        """What the tiles of a frame have in common; None where it has no noise."""
+        if noise.is_noise_free:
+            return None
+        predicts = CATALOG[self.record.network].predicts
+        return look_at(source, noise, self._network, predicts, self.device, lattice=self.lattice)
+
     def _denoise_frame(
         self,
         source: NDArray[Any],
         target: NDArray[np.float32],
         error: NDArray[np.float32] | None,
-        noise: NoiseModel,
-    ) -> Any:
+        frame: Frame | None,
+    ) -> Iterator[int]:
         """Fill `target` and `error` tile by tile; yields the pixels done by each."""
-        if noise.is_noise_free:
+        if frame is None:
             target[...] = source
             if error is not None:
                 error[...] = 0
             yield target.size
             return
-        predicts = CATALOG[self.record.network].predicts
-        frame = look_at(source, noise, self._network, predicts, self.device, lattice=self.lattice)
         for tile in self._plan(cast(tuple[int, int], source.shape)):
             core = tile.core
             if error is None:

@@ -1,5 +1,6 @@
 """``lowdose denoise``: what it prints, how it ends, and that it leaves nothing half-written."""
 
+import json
 import os
 import signal
 import time
@@ -227,3 +228,17 @@ def test_an_interrupted_batch_leaves_nothing_behind(name, spawn, tiny_weights, t
     assert out == ""
     assert "Traceback" not in err
     assert list(folder.iterdir()) == []
+
+
+def test_a_lattice_that_was_set_aside_is_told_and_recorded(call, tmp_path):
+    noisy = tmp_path / "lattice.mrc"
+    call("simulate", "lattice", "-o", noisy, "--dose", "10", "--seed", "103", "--size", "384")
+    result = call("denoise", "--model", "fast", "--device", "cpu", noisy)
+    assert "  lattice set aside  " in result.stdout
+    record = noisy.with_name("lattice_denoised.mrc.json")
+    assert json.loads(record.read_text("utf-8"))["lattice_set_aside"] is True
+    shown = tmp_path / "shown.mrc"
+    result = call("denoise", "--model", "fast", "--no-lattice", noisy, "-o", shown)
+    assert "lattice set aside" not in result.stdout
+    set_aside = lowdose.read(tmp_path / "lattice_denoised.mrc").pixels
+    assert not np.array_equal(lowdose.read(shown).pixels, set_aside)

@@ -71,6 +71,8 @@ class Outcome:
         Spent on denoising and writing.
     model : str
         Name of the weights.
+    lattice : bool
+        Whether a lattice was set aside.
     """
 
     source: Path
@@ -80,6 +82,7 @@ class Outcome:
     shape: tuple[int, ...] = ()
     seconds: float = 0.0
     model: str = ""
+    lattice: bool = False
 
     @property
     def is_skipped(self) -> bool:
@@ -189,6 +192,7 @@ class Batch:
             denoiser, noise, scores = _chosen(micrograph, noise, candidates)
             denoised, calibration = self._denoised(denoiser, micrograph, noise, tell)
         record = provenance(self.options, denoised.noise, denoiser)
+        record["lattice_set_aside"] = denoised.lattice
         if scores:
             record["scores"] = [asdict(each) for each in scores.scores]
         if calibration:
@@ -207,7 +211,9 @@ class Batch:
                     record["output"] = file_facts(path, result)
                     write_record(part, record, started=started, seconds=seconds)
             shape, name = denoised.micrograph.shape, denoiser.record.name
-            return Outcome(job.source, target, None, denoised.noise, shape, seconds, name)
+            return Outcome(
+                job.source, target, None, denoised.noise, shape, seconds, name, denoised.lattice
+            )
 
         def outcome() -> Outcome:
             try:

@@ -185,8 +185,9 @@ def _line(outcome: Outcome, *, is_choice: bool) -> str:
         return f"{outcome.source} -> {outcome.target}  skipped: done before (--overwrite redoes it)"
     size = " x ".join(map(str, outcome.shape))
     noise = f"{outcome.noise} ({outcome.noise.basis})" if outcome.noise else ""
-    model = f"  {outcome.model}" if is_choice else ""
-    return f"{outcome.source} -> {outcome.target}  {size}  {noise}{model}  {outcome.seconds:.1f} s"
+    how = f"  {outcome.model}" if is_choice else ""
+    how += "  lattice set aside" if outcome.lattice else ""
+    return f"{outcome.source} -> {outcome.target}  {size}  {noise}{how}  {outcome.seconds:.1f} s"
 
 
 def _conclude(outcomes: list[Outcome], *, is_quiet: bool) -> None:
