@@ -3,6 +3,8 @@
 python tools/lattices.py                                      shipped weights, and BM3D if installed
 python tools/lattices.py --plugin tk=folder/peer.py:hrtem     and a method of yours
 
+python tools/lattices.py --figure docs/images/lattices.png    the figure instead
+
 Prints three Markdown tables. Every method is given the noisy counts and nothing else, but BM3D the
 true gain. Simulated specimens are drawn with seeds that no weights were trained on.
 """
@@ -13,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +32,7 @@ from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.records import shipped
+from lowdose.report.picture import Panel, Row, draw_rows, save_picture
 
 Image = NDArray[np.float64]
 Method = Callable[[NDArray[np.float32]], NDArray[Any]]
@@ -145,6 +149,27 @@ def print_noise(model: str) -> None:
         print(f"| {name} | {' | '.join(f'{np.mean(v):.2f}, {max(v):.2f}' for v in cells)} |")
 
 
+def draw(path: Path, model: str) -> None:
+    """A simulated lattice, and atoms of which some are missing: noisy, both results, truth."""
+    every = {"lattice shown": network(model, lattice=False), "set aside": network(model)}
+    period, width = ATOMS[0]
+    vacant = atoms(period, width, without=VACANCIES)
+    cases = {
+        "grains of a lattice, 5 electrons per pixel": list(specimens("lattice", 5.0))[2],
+        "atoms 5 pixels apart, three missing, 20 electrons per pixel": vacant * 20 / vacant.mean(),
+    }
+    rows = []
+    for title, expected in cases.items():
+        noisy = exposed(expected, 0)
+        middle = tuple(slice(length // 2 - 112, length // 2 + 112) for length in expected.shape)
+        results = {name: method(noisy) for name, method in every.items()}
+        told = {f"{name}, {psnr(each, expected):.1f} dB": each for name, each in results.items()}
+        images = {"noisy": noisy, **told, "truth": expected}
+        panels = tuple(Panel(image[middle], name) for name, image in images.items())
+        rows.append(Row(title, panels))
+    save_picture(path, draw_rows(rows))
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
@@ -152,7 +177,11 @@ def main() -> None:
     )
     parser.add_argument("--plugin", action="append", default=[], metavar="NAME=FILE:FUNCTION")
     parser.add_argument("--model", default="everyday", help="of the second and third table")
+    parser.add_argument("--figure", type=Path, help="draw two of them as PNG, and nothing else")
     chosen = parser.parse_args()
+    if chosen.figure:
+        draw(chosen.figure, chosen.model)
+        return
     print_quality(methods(chosen.plugin))
     print()
     print_vacancies(chosen.model)
