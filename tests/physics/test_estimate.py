@@ -333,3 +333,10 @@ def test_noise_that_a_detector_blurred_is_measured_on_a_lattice_too(width):
 def test_the_fit_alone_knows_a_lattice_too():
     model = fit_noise(np.random.default_rng(0).poisson(50 * atoms()))
     assert model.gain == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_parts_of_a_blurred_image_where_nothing_arrived_are_passed_over():
+    image = ndimage.gaussian_filter(np.random.default_rng(0).poisson(2e4 * smooth()) * 1.0, 0.7)
+    image[:200] = 0
+    assert estimate_noise(np.rint(image).astype(np.uint16)).gain > 0

@@ -135,7 +135,7 @@ class Probe:
         """Whether it leaves less error than another look at the same windows, beyond doubt."""
         gained, of_other = (2 * of.derivative - of.noise.square() for of in (self, other))
         more = gained - of_other
-        return bool(more.mean() - 2 * (self.kept - other.kept) > 2 * _uncertainty(more))
+        return bool(more.mean() - 2 * (self.kept - other.kept) > 3 * _uncertainty(more))
 
 
 def _uncertainty(values: Tensor) -> Tensor:

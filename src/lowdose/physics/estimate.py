@@ -149,9 +149,7 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
     if ratio < _LEAST_COUNT_NOISE and noise**2 < 0.1 * step**2:
         return NoiseModel(0.0, basis="no noise but rounding")
     is_grey = sample.dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
-    is_16_bit = sample.dtype.kind in "ui" and sample.dtype.itemsize == 2
-    is_camera = relative > (_CAMERA_16_BIT if is_16_bit else _CAMERA)
-    steps = line.least / step if is_camera else 0.0
+    steps = line.least / step if relative > _least_noise_of_a_camera(sample) else 0.0
     if ratio < _LEAST_COUNT_NOISE or (
         is_clear and _is_refuted(ratios, steps, white, is_grey=is_grey)
     ):
@@ -168,6 +166,12 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
         f"texture, which is kept, or a camera with a gain of about {fit.gain:.3g}; if so, pass "
         "--gain fit",
     )
+
+
+def _least_noise_of_a_camera(sample: NDArray[Any]) -> float:
+    """Noise over range from which on whole numbers may be those of a camera."""
+    is_16_bit = sample.dtype.kind in "ui" and sample.dtype.itemsize == 2
+    return _CAMERA_16_BIT if is_16_bit else _CAMERA
 
 
 def _are_plain_counts(model: NoiseModel, scatter: Scatter) -> bool:
@@ -203,8 +207,13 @@ def _beside_lattice(
         scatter = scatter_beside_lattice(lattice + middle, rest)
         line = fit_line(scatter)
         if line.spread < _TIGHT and 0 < line.slope_std < _CERTAIN * line.slope:
-            if step is None or abs(line.slope / step - 1) > _CERTAIN:
+            if step is None:
                 return _from_line(line, scatter)
+            if abs(line.slope / step - 1) > _CERTAIN:
+                noise = math.sqrt(float(np.median(scatter.variance)))
+                is_camera = noise > _least_noise_of_a_camera(sample) * _range(sample)
+                is_electrons = scatter.is_white and line.least > _STEEP * step
+                return _from_line(line, scatter) if is_camera and is_electrons else None
             offset = _count_offset(step, float(sample.min()), scatter, is_noise=True)
             return NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
     return None

@@ -93,7 +93,7 @@ class Scatter:
     @property
     def is_white(self) -> bool:
         """Whether neighbours were seen to have noise of their own: smaller images do not tell."""
-        return self.if_white is None and len(self.mean) == _BINS
+        return not any(self.correlation) and len(self.mean) == _BINS
 
 
 @dataclass(frozen=True)
@@ -229,10 +229,14 @@ def _beyond_a_blur(found: Scatter, coarse: Scatter, blocks: Scatter) -> float:
     it is, so that every second pixel has more noise than was found, or a block less in all. That
     is so at all intensities, while structure adds to both here and there: the least ratios count.
     """
-    least = float(np.quantile(coarse.variance / found.variance, _LEAST))
+    noisy = found.variance > 0  # where nothing arrived there is none
+    if not noisy.any():
+        return 1.0
+    least = float(np.quantile(coarse.variance[noisy] / found.variance[noisy], _LEAST))
     more = max(1.0, least)
     chance = 1.28 * _DEVIATION * float(np.median(found.blocks)) ** -0.5
-    most = float(np.quantile(blocks.variance / found.variance, _LEAST)) / (1 - chance)
+    most = float(np.quantile(blocks.variance[noisy] / found.variance[noisy], _LEAST))
+    most /= 1 - chance
     return float(min(more, most))
 
 
