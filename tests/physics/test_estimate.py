@@ -340,3 +340,19 @@ def test_parts_of_a_blurred_image_where_nothing_arrived_are_passed_over():
     image = ndimage.gaussian_filter(np.random.default_rng(0).poisson(2e4 * smooth()) * 1.0, 0.7)
     image[:200] = 0
     assert estimate_noise(np.rint(image).astype(np.uint16)).gain > 0
+
+
+@pytest.mark.parametrize("dtype", ["f4", "u2", "u1"])
+def test_a_lattice_without_noise_has_none(dtype):
+    image = 200 * atoms(period=8, width=2) / atoms(period=8, width=2).max()
+    pixels = image.astype(dtype) if dtype == "f4" else np.rint(image).astype(dtype)
+    model = estimate_noise(pixels)
+    assert model.noise_std(np.array(image.mean())) < 1
+
+
+def test_grey_levels_of_a_lattice_have_the_noise_that_is_measured():
+    recorded = np.random.default_rng(0).poisson(100 * atoms()).astype(float)
+    scale = 255 / recorded.max()
+    model = estimate_noise(np.rint(scale * recorded).astype(np.uint8))
+    true = scale**2 * 100 + 1 / 12
+    assert model.noise_std(np.array(scale * 100)) ** 2 == pytest.approx(true, rel=0.1)

@@ -105,9 +105,9 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
         model = _from_line(fit_line(scatter), scatter)
     else:
         model = _from_counts(step, sample, scatter)
-        if _are_plain_counts(model, scatter.if_white or scatter):
+        if model.is_noise_free or _are_plain_counts(model, scatter.if_white or scatter):
             return model
-    return _beside_lattice(pixels, step, sample) or model
+    return _beside_lattice(pixels, sample, model, step=step)
 
 
 def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
@@ -129,7 +129,7 @@ def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
             "the image is too small or too flat to fit its noise; pass --gain with a number"
         )
     sample = _spread_sample(_stack(pixels))
-    return _beside_lattice(pixels, None, sample) or _from_line(fit_line(scatter), scatter)
+    return _beside_lattice(pixels, sample, _from_line(fit_line(scatter), scatter), step=None)
 
 
 def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseModel:
@@ -176,16 +176,45 @@ def _least_noise_of_a_camera(sample: NDArray[Any]) -> float:
 
 def _are_plain_counts(model: NoiseModel, scatter: Scatter) -> bool:
     """Whether nothing speaks against raw counts: then no lattice is looked for."""
-    if model.gain == 0 or model.offset != 0 or model.readout_std != 0:
+    if model.offset != 0 or model.readout_std != 0:
         return False
     ratios = _ratios_to_counts(model.gain, 0.0, scatter)
     return float(np.median(ratios)) < _PLAIN_COUNT_NOISE
 
 
 def _beside_lattice(
-    pixels: NDArray[Any], step: float | None, sample: NDArray[Any]
-) -> NoiseModel | None:
-    """Noise of an image whose lattice is known, where it has one and its noise is on a line."""
+    pixels: NDArray[Any], sample: NDArray[Any], model: NoiseModel, *, step: float | None
+) -> NoiseModel:
+    """Correct what homogeneous parts seemed to say of an image, where it holds a lattice.
+
+    Its noise beside the lattice counts where it is on a line; else only if there is less of it, so
+    that a lattice without noise, which leaves no homogeneous parts, is not taken for noise.
+    """
+    for scatter in _scatters_beside_lattice(pixels, sample):
+        line = fit_line(scatter)
+        if line.spread < _TIGHT and 0 < line.slope_std < _CERTAIN * line.slope:
+            return _from_line_beside_lattice(line, scatter, sample, model, step)
+        if np.median(scatter.variance) < 0.5 * np.median(model.noise_std(scatter.mean)) ** 2:
+            model = _from_line(line, scatter)
+    return model
+
+
+def _from_line_beside_lattice(
+    line: Line, scatter: Scatter, sample: NDArray[Any], model: NoiseModel, step: float | None
+) -> NoiseModel:
+    """Choose between counts, what was thought before, and a clear line."""
+    if step is not None and abs(line.slope / step - 1) < _CERTAIN:
+        offset = _count_offset(step, float(sample.min()), scatter, is_noise=True)
+        return NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
+    noise = math.sqrt(float(np.median(scatter.variance)))
+    is_camera = noise > _least_noise_of_a_camera(sample) * _range(sample)
+    is_electrons = scatter.is_white and step is not None and line.least > _STEEP * step
+    were_counts = step == model.gain
+    return model if were_counts and not (is_camera and is_electrons) else _from_line(line, scatter)
+
+
+def _scatters_beside_lattice(pixels: NDArray[Any], sample: NDArray[Any]) -> Iterator[Scatter]:
+    """Noise against intensity, the lattice looked for in smaller blocks and then in larger ones."""
     # torch takes a second to import, and most images are judged before.
     import torch
 
@@ -197,26 +226,13 @@ def _beside_lattice(
         torch.from_numpy(((window.astype(np.float64) - middle) / unit).astype(np.float32))
         for window in spread_windows(pixels)
     ]
-    for side in reversed(SIDES):
+    for side in sorted(SIDES):
         found = [parts for window in windows if (parts := apart_from_lattice(window, side=side))]
-        if not found:
-            continue
-        lattice, rest = (
-            torch.cat(parts).double().numpy() * unit for parts in zip(*found, strict=True)
-        )
-        scatter = scatter_beside_lattice(lattice + middle, rest)
-        line = fit_line(scatter)
-        if line.spread < _TIGHT and 0 < line.slope_std < _CERTAIN * line.slope:
-            if step is None:
-                return _from_line(line, scatter)
-            if abs(line.slope / step - 1) > _CERTAIN:
-                noise = math.sqrt(float(np.median(scatter.variance)))
-                is_camera = noise > _least_noise_of_a_camera(sample) * _range(sample)
-                is_electrons = scatter.is_white and line.least > _STEEP * step
-                return _from_line(line, scatter) if is_camera and is_electrons else None
-            offset = _count_offset(step, float(sample.min()), scatter, is_noise=True)
-            return NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
-    return None
+        if found:
+            lattice, rest = (
+                torch.cat(parts).double().numpy() * unit for parts in zip(*found, strict=True)
+            )
+            yield scatter_beside_lattice(lattice + middle, rest)
 
 
 def _ratios_to_counts(step: float, offset: float, scatter: Scatter) -> NDArray[np.float64]:

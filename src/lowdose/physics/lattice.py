@@ -30,6 +30,8 @@ _BESIDE, _LEAST_BESIDE = 2, 4.0
 _AROUND, _OWN = 7, 2
 # From this frequency on, in cycles per pixel, most of an image is noise.
 _HIGH = 0.25
+# Of larger images than the square of so many pixels, blocks farther apart are split.
+_MOST_PIXELS = 1024
 # They are a lattice where they hold this part of all that is as fine and is no noise.
 _LATTICE = 0.5
 
@@ -187,13 +189,14 @@ def apart_from_lattice(image: Tensor, *, side: int) -> tuple[Tensor, Tensor] | N
     Returns
     -------
     (Tensor, Tensor) or None
-        Both of shape (N, side / 2, side / 2): the middles of half-overlapping blocks in the unit
-        of the image, of which only the noise, next to all of it, is in the second. None where
-        there is no lattice.
+        Both of shape (N, side / 2, side / 2), in the unit of the image: the middles of blocks
+        with a lattice, half-overlapping ones in images of up to 1024 × 1024. Next to all of the
+        noise is in the second. None where there is no lattice.
     """
     if min(image.shape) < side:
         return None
-    blocks = image.unfold(0, side, side // 2).unfold(1, side, side // 2).reshape(-1, side, side)
+    step = side // 2 * math.ceil(math.sqrt(image.numel()) / _MOST_PIXELS)
+    blocks = image.unfold(0, side, step).unfold(1, side, step).reshape(-1, side, side)
     mean = blocks.mean((1, 2), keepdim=True)
     everywhere = blocks.new_ones(1, side)
     spectra = _Spectra(blocks - mean, everywhere, everywhere)
