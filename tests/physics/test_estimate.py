@@ -356,3 +356,10 @@ def test_grey_levels_of_a_lattice_have_the_noise_that_is_measured():
     model = estimate_noise(np.rint(scale * recorded).astype(np.uint8))
     true = scale**2 * 100 + 1 / 12
     assert model.noise_std(np.array(scale * 100)) ** 2 == pytest.approx(true, rel=0.1)
+
+
+def test_a_camera_of_one_unit_per_electron_is_no_counter():
+    recorded = np.random.default_rng(0).poisson(50 * atoms())
+    readout = 5 * np.random.default_rng(1).normal(size=recorded.shape)
+    model = estimate_noise(np.rint(recorded + readout + 100).astype(np.uint16))
+    assert model.noise_std(np.array(150.0)) ** 2 == pytest.approx(50 + 25, rel=0.15)

@@ -205,7 +205,9 @@ def _from_line_beside_lattice(
     """Choose between counts, what was thought before, and a clear line."""
     if step is not None and abs(line.slope / step - 1) < _CERTAIN:
         offset = _count_offset(step, float(sample.min()), scatter, is_noise=True)
-        return NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
+        ratios = _ratios_to_counts(step, offset, scatter)
+        if len(ratios) and abs(float(np.median(ratios)) - 1) < _CERTAIN:
+            return NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
     noise = math.sqrt(float(np.median(scatter.variance)))
     is_camera = noise > _least_noise_of_a_camera(sample) * _range(sample)
     is_electrons = scatter.is_white and step is not None and line.least > _STEEP * step
