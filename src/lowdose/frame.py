@@ -150,13 +150,16 @@ class _Look:
 
     def _shows_lattice(self) -> bool:
         shape = self.source.shape
-        for side in SIDES:
-            if side <= min(shape):
-                count = min(min(shape) // side, _MOST_PIXELS // side)
-                blocks = _cut(self.source, _windows(shape, side, count))
-                if holds_lattice(self._stabilised(blocks), self.source.size):
-                    return True
-        return False
+        sides = [side for side in SIDES if side <= min(shape)]
+        if not sides:
+            return False
+        count = min(*shape, _MOST_PIXELS) // sides[0]
+        blocks = self._stabilised(_cut(self.source, _windows(shape, sides[0], count)))
+        parts = (
+            blocks.unfold(1, side, side).unfold(2, side, side).reshape(-1, side, side)
+            for side in sides
+        )
+        return any(holds_lattice(part, self.source.size) for part in parts)
 
     def _lattice(self) -> tuple[NDArray[np.float32], float]:
         """Its waves, and the part of the noise in them."""

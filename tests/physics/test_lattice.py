@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lowdose.physics import lattice as module
 from lowdose.physics.correlation import correlated
 from lowdose.physics.lattice import SIDES, holds_lattice, lattice_waves
 
@@ -95,3 +96,10 @@ def test_the_larger_an_image_the_more_is_asked_of_a_peak():
     assert strength == sorted(strength, reverse=True)
     assert strength[0]
     assert not strength[-1]
+
+
+def test_looking_around_some_frequencies_is_looking_around_all():
+    power = torch.rand(3, 32, 17, generator=torch.Generator().manual_seed(0))
+    everywhere = torch.ones_like(power).nonzero()
+    some = module._near(power, everywhere).view_as(power)
+    torch.testing.assert_close(some, module._around(power))

@@ -28,6 +28,8 @@ _CHANCE = 4.0
 _BESIDE, _LEAST_BESIDE = 2, 4.0
 # Peaks stand out of what is around them, in frequencies of the block: fine texture has none.
 _AROUND, _OWN = 7, 2
+# Of so few frequencies it takes less time to look around each than around all.
+_FEW = 1000
 # From this frequency on, in cycles per pixel, most of an image is noise.
 _HIGH = 0.25
 # Of larger images than the square of so many pixels, blocks farther apart are split.
@@ -130,7 +132,8 @@ def _of_lattice(power: Tensor, pixels: int) -> Tensor:
     """The part of each frequency that is a lattice's, from 0 to 1, of half the plane as well."""
     is_fine = _frequencies(power.shape[1], power.device) >= 1 / _LONGEST_PERIOD
     least = math.log(pixels) + _CHANCE
-    if not (is_fine & (power > least)).any():
+    strong = (is_fine & (power > least)).nonzero()
+    if len(strong) <= _FEW and not (power[strong.unbind(1)] > least * _near(power, strong)).any():
         return torch.zeros_like(power)
     background = _around(power).clamp_min(1)
     is_peak = is_fine & (power > least * background)
@@ -154,6 +157,18 @@ def _around(power: Tensor) -> Tensor:
         (_pooled(torch.mean, power, reach), (2 * reach + 1) ** 2) for reach in (_AROUND, _OWN)
     )
     return (wide * of_wide - own * of_own) / (of_wide - of_own)
+
+
+def _near(power: Tensor, places: Tensor) -> Tensor:
+    """The same at some places (block, y, x) alone; shape (M,)."""
+    reach = torch.arange(-_AROUND, _AROUND + 1, device=power.device)
+    off_y, off_x = (each.flatten() for each in torch.meshgrid(reach, reach, indexing="ij"))
+    is_around = (off_y.abs() > _OWN) | (off_x.abs() > _OWN)
+    side = power.shape[1]
+    y, x = places[:, 1:2] + off_y[is_around], places[:, 2:] + off_x[is_around]
+    is_beyond = (x < 0) | (x > side // 2)
+    y, x = torch.where(is_beyond, -y, y) % side, torch.where(is_beyond, -x, x) % side
+    return power[places[:, :1], y, x].mean(dim=1)
 
 
 def _pooled(pool: Callable[..., Tensor], half: Tensor, reach: int) -> Tensor:
