@@ -106,3 +106,13 @@ def test_a_result_says_that_a_lattice_was_set_aside_unless_that_is_turned_off():
     shown = Denoiser("fast", device="cpu", lattice=False)(Micrograph(noisy), noise=COUNTS)
     assert not shown.lattice
     assert not np.array_equal(shown.micrograph.pixels, told.micrograph.pixels)
+
+
+@pytest.mark.parametrize("kind", ["membranes", "particles"])
+def test_an_image_without_a_lattice_comes_out_as_if_none_were_looked_for(kind):
+    noisy, _ = exposed(kind, 20, side=256)
+    looked, not_looked = (
+        Denoiser("fast", device="cpu", lattice=lattice)(Micrograph(noisy)).micrograph.pixels
+        for lattice in (True, False)
+    )
+    assert np.array_equal(looked, not_looked)
