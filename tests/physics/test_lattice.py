@@ -73,6 +73,9 @@ def test_a_particle_keeps_its_lattice_to_itself():
     far[96:416, 96:416] = False  # half a block around it
     assert power[inside > 0].mean() > 0.35  # of 0.5
     assert power[far].max() < 0.01
+    beside = torch.ones(shape, dtype=torch.bool)
+    beside[140:372, 140:372] = False  # twenty pixels around it
+    assert power[beside].mean() < 0.001
 
 
 def test_the_rows_need_not_be_in_memory_together():

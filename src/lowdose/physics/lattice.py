@@ -20,8 +20,8 @@ from torch.nn import functional as F  # noqa: N812
 # and end: what stands out of the larger, then of what is left in the smaller. One size alone was
 # worse on simulated lattices, three were no better.
 SIDES = 256, 128
-# Longer periods a network sees by itself.
-_LONGEST_PERIOD = 16
+# Periods of more than 16 pixels a network sees by itself.
+_LOWEST = 1 / 16
 # White noise shows a peak in one image of fifty.
 _CHANCE = 4.0
 # Next to a peak, less is asked of what belongs to it: waves that end or bend are broader.
@@ -30,6 +30,10 @@ _BESIDE, _LEAST_BESIDE = 2, 4.0
 _AROUND, _OWN = 7, 2
 # Of so few frequencies it takes less time to look around each than around all.
 _FEW = 1000
+# Around a pixel waves count as much as they are found within so many pixels on either side, and
+# not at all where that is less than so many of its deviations from nothing: in the vacuum beside
+# a crystal there are none.
+_WITHIN, _SURE = 12, 2.0
 # From this frequency on, in cycles per pixel, most of an image is noise.
 _HIGH = 0.25
 # Of larger images than the square of so many pixels, blocks farther apart are split.
@@ -65,7 +69,8 @@ def lattice_waves(
     """Find the waves of a lattice, wherever in an image there is one.
 
     Half-overlapping blocks are transformed under a sine window; of each, the frequencies that
-    stand out are kept, less the noise in them, and windowed again.
+    stand out are kept, less the noise in them, and windowed again. A few frequencies make waves
+    in all of a block, so around each pixel they count as much as they are found there.
 
     Parameters
     ----------
@@ -98,7 +103,7 @@ def lattice_waves(
         spectra = _Spectra(blocks, there_y, there_x)
         share = _of_lattice(spectra.power, waves.size)
         kept += float(share.mean()) / down
-        sums = _added(spectra.filtered(share))
+        sums = _added(spectra.waves(share))
         if before is not None:
             ready = (before[step:] + sums[:step])[: height - top, step : step + width]
             waves[top : top + step] = ready.cpu().numpy()
@@ -123,14 +128,25 @@ class _Spectra:
         """Half of the plane, shape (N, side, side / 2 + 1): white noise of deviation 1 has 1."""
 
     def filtered(self, share: Tensor) -> Tensor:
-        """Blocks of which a part of each frequency is left, under the window once more."""
-        blocks: Tensor = torch.fft.irfft2(self._half * share) * self.window
+        """Blocks of which a part of each frequency is left, under the window."""
+        blocks: Tensor = torch.fft.irfft2(self._half * share)
         return blocks
+
+    def waves(self, share: Tensor) -> Tensor:
+        """The same where it is found in the blocks again, under the window twice."""
+        waves = self.filtered(share)
+        if not share.any():
+            return waves
+        fine = self.filtered((_frequencies(len(self.window), share.device) >= _LOWEST).float())
+        energy = _summed(waves.square()).clamp_min(1e-12)
+        found = _summed(fine * waves) / energy
+        is_certain = found > _SURE / energy.sqrt()
+        return waves * (is_certain * found.clamp(0, 1)) * self.window
 
 
 def _of_lattice(power: Tensor, pixels: int) -> Tensor:
     """The part of each frequency that is a lattice's, from 0 to 1, of half the plane as well."""
-    is_fine = _frequencies(power.shape[1], power.device) >= 1 / _LONGEST_PERIOD
+    is_fine = _frequencies(power.shape[1], power.device) >= _LOWEST
     least = math.log(pixels) + _CHANCE
     strong = (is_fine & (power > least)).nonzero()
     if len(strong) <= _FEW and not (power[strong.unbind(1)] > least * _near(power, strong)).any():
@@ -183,6 +199,14 @@ def _pooled(pool: Callable[..., Tensor], half: Tensor, reach: int) -> Tensor:
     return pool(columns.unfold(2, side, 1), dim=-1)
 
 
+def _summed(blocks: Tensor) -> Tensor:
+    """Sums over squares around each pixel of blocks."""
+    side = 2 * _WITHIN + 1
+    padded = F.pad(blocks[:, None], (_WITHIN,) * 4)
+    means = F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)
+    return means[:, 0] * side**2
+
+
 def _added(blocks: Tensor) -> Tensor:
     """A row of half-overlapping blocks (N, side, side) as one strip."""
     count, side, _ = blocks.shape
@@ -222,9 +246,7 @@ def apart_from_lattice(image: Tensor, *, side: int) -> tuple[Tensor, Tensor] | N
     held = share.flatten(1).any(dim=1)
     if not held.any():
         return None
-    is_slow = frequency < 1 / _LONGEST_PERIOD
-    periodic = spectra.filtered(share.where(~is_slow, torch.ones_like(share)))
+    periodic = spectra.filtered(share.where(frequency >= _LOWEST, torch.ones_like(share)))
     middle = np.s_[side // 4 : -side // 4, side // 4 : -side // 4]
-    seen = spectra.window[middle].square()
-    found = periodic[held][(..., *middle)] / seen + mean[held]
+    found = periodic[held][(..., *middle)] / spectra.window[middle] + mean[held]
     return found, blocks[held][(..., *middle)] - found
