@@ -202,9 +202,8 @@ def _pooled(pool: Callable[..., Tensor], half: Tensor, reach: int) -> Tensor:
 def _summed(blocks: Tensor) -> Tensor:
     """Sums over squares around each pixel of blocks."""
     side = 2 * _WITHIN + 1
-    padded = F.pad(blocks[:, None], (_WITHIN,) * 4)
-    means = F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)
-    return means[:, 0] * side**2
+    padded = F.pad(blocks, (_WITHIN,) * 4)
+    return padded.unfold(1, side, 1).sum(-1).unfold(2, side, 1).sum(-1)
 
 
 def _added(blocks: Tensor) -> Tensor:
