@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from noise_cost import Cost, stored
@@ -29,9 +29,8 @@ from lowdose.data.simulate import simulate_truth
 from lowdose.infer import Denoiser
 from lowdose.metrics.pixelwise import psnr
 from lowdose.micrograph import Micrograph
-from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
-from lowdose.records import shipped
+from lowdose.records import CHOICES
 from lowdose.report.picture import Panel, Row, draw_rows, save_picture
 
 Image = NDArray[np.float64]
@@ -44,19 +43,18 @@ ATOMS, BACKGROUND, ANGLE = ((5.0, 1.2), (8.0, 2.0), (14.0, 3.0)), 0.3, 0.15
 VACANCIES, EXPOSURES = ((0, 0), (5, -7), (-6, 4)), 6
 
 
-def network(name: str, *, lattice: bool = True, noise: NoiseModel | None = None) -> Method:
+def network(name: str, *, lattice: bool = True) -> Method:
     """Shipped weights as a function from counts to counts."""
     denoiser = Denoiser(name, device="cpu", lattice=lattice)
-    return lambda noisy: denoiser(Micrograph(noisy), noise=noise).micrograph.pixels
+    return lambda noisy: denoiser(Micrograph(noisy)).micrograph.pixels
 
 
 def methods(plugins: list[str]) -> dict[str, Method]:
     """Every method by name."""
     found = {"none": lambda noisy: noisy}
-    for name in ("fast", "everyday", "best"):
-        if name in shipped():
-            found[f"{name}, lattice shown"] = network(name, lattice=False)
-            found[name] = network(name)
+    for name in reversed(CHOICES):
+        found[f"{name}, lattice shown"] = network(name, lattice=False)
+        found[name] = network(name)
     if has_bm3d():
         found["GAT + BM3D"] = behind_anscombe(bm3d)
     for text in plugins:
@@ -137,7 +135,7 @@ def print_noise(model: str) -> None:
     truths = [atoms(*each) for each in ATOMS]
     truths += [next(specimens(kind, 1.0)) for kind in KINDS]
     found: dict[tuple[str, int], list[float]] = {}
-    doses: tuple[Literal[20, 100], ...] = (20, 100)
+    doses = 20, 100
     for number, dose in product(range(len(truths)), doses):
         expected = truths[number] * (dose / truths[number].mean())
         for image in stored(exposed(expected, number), np.random.default_rng((number, dose))):

@@ -233,19 +233,29 @@ def apart_from_lattice(image: Tensor, *, side: int) -> tuple[Tensor, Tensor] | N
     """
     if min(image.shape) < side:
         return None
-    step = side // 2 * math.ceil(math.sqrt(image.numel()) / _MOST_PIXELS)
-    blocks = image.unfold(0, side, step).unfold(1, side, step).reshape(-1, side, side)
-    mean = blocks.mean((1, 2), keepdim=True)
-    everywhere = blocks.new_ones(1, side)
-    spectra = _Spectra(blocks - mean, everywhere, everywhere)
-    frequency = _frequencies(side, image.device)
-    # White noise is what most of the highest frequencies hold: their median, of its mean.
-    noise = spectra.power[:, frequency > _HIGH].median(dim=1).values / math.log(2)
-    share = _of_lattice(spectra.power / noise.clamp_min(1e-30)[:, None, None], image.numel())
+    sparse = math.ceil(math.sqrt(image.numel()) / _MOST_PIXELS)
+    # Most images hold none, which blocks side by side tell in a quarter of the time.
+    if not _split(image, side, side * sparse)[1].any():
+        return None
+    blocks, share, spectra = _split(image, side, side // 2 * sparse)
     held = share.flatten(1).any(dim=1)
     if not held.any():
         return None
-    periodic = spectra.filtered(share.where(frequency >= _LOWEST, torch.ones_like(share)))
+    is_fine = _frequencies(side, image.device) >= _LOWEST
+    periodic = spectra.filtered(share.where(is_fine, torch.ones_like(share)))
     middle = np.s_[side // 4 : -side // 4, side // 4 : -side // 4]
-    found = periodic[held][(..., *middle)] / spectra.window[middle] + mean[held]
+    found = periodic[held][(..., *middle)] / spectra.window[middle]
+    found += blocks[held].mean((1, 2), keepdim=True)
     return found, blocks[held][(..., *middle)] - found
+
+
+def _split(image: Tensor, side: int, step: int) -> tuple[Tensor, Tensor, _Spectra]:
+    """Blocks of an image, what of their frequencies is a lattice's, and their spectra."""
+    blocks = image.unfold(0, side, step).unfold(1, side, step).reshape(-1, side, side)
+    everywhere = blocks.new_ones(1, side)
+    spectra = _Spectra(blocks, everywhere, everywhere)
+    # White noise is what most of the highest frequencies hold: their median, of its mean.
+    is_high = _frequencies(side, image.device) > _HIGH
+    noise = spectra.power[:, is_high].median(dim=1).values / math.log(2)
+    power = spectra.power / noise.clamp_min(1e-30)[:, None, None]
+    return blocks, _of_lattice(power, image.numel()), spectra

@@ -205,14 +205,14 @@ def _correlation_of(ratio: float) -> float:
 
     That of white noise is -2/3; Gaussian blur changes it to what convolution says.
     """
-    blurs = [np.exp(-0.5 * (np.arange(-6, 7) / max(width, 1e-3)) ** 2) for width in _WIDTHS]
-    of_curvature = [_neighbours(np.convolve(blur, (1, -2, 1))) for blur in blurs]
-    correlation = float(np.interp(ratio, of_curvature, [_neighbours(blur) for blur in blurs]))
+    # With torch, which whoever knows of a lattice has imported.
+    from lowdose.physics.correlation import gaussian_taps, neighbour_correlation
+
+    blurs = [gaussian_taps(width) for width in _WIDTHS]
+    curved = [blur.new_tensor(np.convolve(blur, (1, -2, 1))) for blur in blurs]
+    of_curvature, of_noise = (list(map(neighbour_correlation, each)) for each in (curved, blurs))
+    correlation = float(np.interp(ratio, of_curvature, of_noise))
     return correlation if correlation > _LEAST_CORRELATION[0] else 0.0
-
-
-def _neighbours(taps: NDArray[Any]) -> float:
-    return float((taps[1:] * taps[:-1]).sum() / np.square(taps).sum())
 
 
 def _as_curvature_sees(lattice: NDArray[np.float64]) -> NDArray[np.float64]:

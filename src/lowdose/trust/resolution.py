@@ -29,8 +29,8 @@ _SIGNIFICANT = 3.0
 _CLEAR = 0.5
 # A result that holds less than this part of the recorded amplitude shows nothing there.
 _LEAST_AMPLITUDE = 0.1
-# What is called invented holds at least this.
-_LEAST_INVENTED = 0.3
+# So much of it the spots of a lattice that was set aside hold in rings that are noise but for them.
+_OF_SPOTS = 0.3
 # Results of honest weights end so much before the data, at most; see `result_resolution`.
 _SHORTFALL = 1.75
 # Of the width of the image: periods longer than this share have rings of less than a hundred
@@ -193,14 +193,14 @@ def result_resolution(found: Resolution) -> Finding:
     )
 
 
-def invented_detail(found: Resolution) -> Finding:
+def invented_detail(found: Resolution, *, lattice: bool = False) -> Finding:
     """Say in words whether two results agree on what the data know nothing of.
 
-    It warns of an agreement above 0.93 in two rings in a row, where the result has more than three
-    tenths of the recorded amplitude: the largest of 272 honest results, from a tenth on, was 0.85
-    of real micrographs and 0.90 of simulated ones, and a pattern that the network adds to
-    everything has 0.97 and more. So have faint spots of a lattice that is set aside, in rings that
-    are noise but for them, with up to three tenths of the amplitude.
+    It warns of an agreement above 0.93 in two rings in a row, where the result has more than a
+    tenth of the recorded amplitude: the largest of 272 honest results was 0.85 of real micrographs
+    and 0.90 of simulated ones, and a pattern that the network adds to everything has 0.97 and more.
+    So have faint spots of a lattice that both halves hold, since it is set aside in both, in rings
+    that are noise but for them: there three tenths of the amplitude are asked for.
     It is not seen where the data hold structure of its size: what is invented among real structure
     is a matter for `contradictions`.
 
@@ -208,10 +208,13 @@ def invented_detail(found: Resolution) -> Finding:
     ----------
     found : Resolution
         As from `resolve`.
+    lattice : bool
+        Whether one was set aside.
     """
+    least = _OF_SPOTS if lattice else _LEAST_AMPLITUDE
     # Two in a row: one is an accident now and then. What neither shows both may.
     is_shown = (found.evidence[1:] + found.evidence[:-1]) / math.sqrt(2) > 1
-    rings = ~is_shown & (np.minimum(found.amplitude[1:], found.amplitude[:-1]) > _LEAST_INVENTED)
+    rings = ~is_shown & (np.minimum(found.amplitude[1:], found.amplitude[:-1]) > least)
     agreement = np.minimum(found.agreement[1:], found.agreement[:-1])
     value = float(np.max(agreement, initial=0.0, where=rings))
     worst = int(np.argmax(np.where(rings, agreement, -1)))
@@ -227,15 +230,18 @@ def invented_detail(found: Resolution) -> Finding:
     )
 
 
-def resolution_findings(found: Resolution) -> list[Finding]:
+def resolution_findings(found: Resolution, *, lattice: bool = False) -> list[Finding]:
     """All that is asked of two halves.
 
     Parameters
     ----------
     found : Resolution
         As from `resolve`.
+    lattice : bool
+        Whether one was set aside.
     """
-    return [data_resolution(found), result_resolution(found), invented_detail(found)]
+    invented = invented_detail(found, lattice=lattice)
+    return [data_resolution(found), result_resolution(found), invented]
 
 
 def _halves(

@@ -148,7 +148,8 @@ def review(
     findings += [_gain(scores, denoiser.record.name)]
     findings += [familiarity(calibration)] if calibration else []
     findings += [*residual_findings(*pixels, noise), contradiction_finding(evidence)]
-    findings += [*resolution_findings(resolution), lattice_finding(lattice_peaks(*pixels))]
+    findings += resolution_findings(resolution, lattice=denoised.lattice)
+    findings += [lattice_finding(lattice_peaks(*pixels))]
     progress("testing the result", 4, 4)
     return Review(
         micrograph,
