@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lowdose.memory import allocate
-from lowdose.models.counts import Probe, Scaling, fit_scaling, probe
+from lowdose.models.counts import Probe, Scaling, Shown, fit_scaling, probe
 from lowdose.models.unit import UnitRange, fit_range
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.lattice import SIDES, holds_lattice, lattice_waves
@@ -134,19 +134,21 @@ class _Look:
         return Frame(self.noise, self.readout, scaling, self.correlation, waves=waves, kept=kept)
 
     def _probe(self, frame: Frame, a_side: int) -> Probe:
-        windows = _windows(self.source.shape, _PROBE, a_side)
-        waves = frame.waves
+        shown = self._shown(frame, _windows(self.source.shape, _PROBE, a_side))
+        return probe(self.network, shown, kept=frame.kept, rng=self._rng())
+
+    def _shown(self, frame: Frame, windows: list[Window]) -> Shown:
         assert isinstance(frame.scaling, Scaling)
-        return probe(
-            self.network,
+        return Shown(
             self._electrons(_cut(self.source, windows))[:, None],
             self.readout,
             frame.scaling,
-            correlation=self.correlation,
-            aside=0.0 if waves is None else self._on_device(_cut(waves, windows))[:, None],
-            kept=frame.kept,
-            rng=torch.Generator(self.device).manual_seed(0),
+            self.correlation,
+            0.0 if frame.waves is None else self._on_device(_cut(frame.waves, windows))[:, None],
         )
+
+    def _rng(self) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(0)
 
     def _shows_lattice(self) -> bool:
         shape = self.source.shape

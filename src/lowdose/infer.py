@@ -22,6 +22,7 @@ from lowdose.micrograph import Micrograph
 from lowdose.models.catalog import CATALOG
 from lowdose.models.counts import (
     Scaling,
+    Shown,
     estimate_electrons,
     estimate_with_error,
 )
@@ -257,7 +258,8 @@ class Denoiser:
         if isinstance(frame.scaling, UnitRange):
             electrons = estimate_in_range(self._network, noisy, frame.scaling)
         else:
-            electrons = estimate_electrons(*self._told(noisy, frame), **self._known(tile, frame))
+            shown = self._shown(noisy, tile, frame)
+            electrons = estimate_electrons(self._network, shown, share=frame.share)
         return self._pixels(electrons, noisy, tile, frame)
 
     @torch.inference_mode()
@@ -266,8 +268,8 @@ class Denoiser:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Pixels of a tile and their standard deviations."""
         noisy = self._electrons(source, tile, frame)
-        known = self._known(tile, frame)
-        electrons, deviation = estimate_with_error(*self._told(noisy, frame), **known)
+        shown = self._shown(noisy, tile, frame)
+        electrons, deviation = estimate_with_error(self._network, shown, share=frame.share)
         deviation = deviation[0, 0][tile.core_in_window] * frame.noise.gain
         return self._pixels(electrons, noisy, tile, frame), deviation.cpu().numpy()
 
@@ -285,15 +287,13 @@ class Denoiser:
             electrons = torch.maximum(electrons, noisy.clamp(max=0))
         return noise.to_pixels(electrons[0, 0][tile.core_in_window].cpu().numpy())
 
-    def _told(self, noisy: Tensor, frame: Frame) -> tuple[nn.Module, Tensor, Tensor, Scaling]:
-        return self._network, noisy, frame.readout, cast(Scaling, frame.scaling)
-
-    def _known(self, tile: Tile, frame: Frame) -> dict[str, Any]:
-        facts = {"correlation": frame.correlation, "share": frame.share}
+    def _shown(self, noisy: Tensor, tile: Tile, frame: Frame) -> Shown:
+        aside: Tensor | float = 0.0
         if frame.waves is not None:
             waves = torch.from_numpy(np.ascontiguousarray(view(frame.waves, tile.window)))
-            facts["aside"] = waves[None, None].to(self.device)
-        return facts
+            aside = waves[None, None].to(self.device)
+        scaling = cast(Scaling, frame.scaling)
+        return Shown(noisy, frame.readout, scaling, frame.correlation, aside)
 
     def _plan(self, shape: tuple[int, int]) -> list[Tile]:
         network = cast(TiledNetwork, self._network)

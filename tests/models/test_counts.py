@@ -7,6 +7,7 @@ from lowdose.models.counts import (
     FURTHEST,
     LEAST_SPAN,
     Scaling,
+    Shown,
     estimate_electrons,
     estimate_with_error,
     fit_scaling,
@@ -30,6 +31,10 @@ class Says(nn.Module):
 
 def counts(mean, shape=(2, 1, 64, 64)):
     return torch.poisson(torch.full(shape, mean), generator=torch.Generator().manual_seed(0))
+
+
+def shown(noisy, readout):
+    return Shown(noisy, readout, fit_scaling(noisy, readout))
 
 
 def test_the_range_of_an_image_becomes_plus_minus_one_half():
@@ -70,14 +75,14 @@ def test_one_hot_pixel_changes_no_scaling_and_is_clipped_for_the_network_alone()
         fit_scaling(noisy, torch.zeros(1)).span.item(), rel=0.1
     )
     network = Says(0.0)
-    estimate = estimate_electrons(network, hot, torch.zeros(1), scaling)
+    estimate = estimate_electrons(network, Shown(hot, torch.zeros(1), scaling))
     assert network.image.max() == FURTHEST
     assert estimate[..., 5, 5].item() == pytest.approx(1e5, rel=1e-3)
 
 
 def test_no_noise_found_leaves_stabilised_pixels_as_they_are():
     noisy, readout = counts(30.0), torch.tensor([0.0, 2.0])
-    estimate = estimate_electrons(Says(0.0), noisy, readout, fit_scaling(noisy, readout))
+    estimate = estimate_electrons(Says(0.0), shown(noisy, readout))
     column = readout.view(-1, 1, 1, 1)
     assert torch.equal(estimate, unstabilise(stabilise(noisy, column), column))
 
@@ -86,7 +91,7 @@ def test_the_scaling_comes_back_off_whatever_it_is():
     noisy, readout = counts(30.0), torch.zeros(2)
     estimates = [
         estimate_electrons(
-            Says(1.5), noisy, readout, Scaling(torch.full((2,), c), torch.full((2,), s))
+            Says(1.5), Shown(noisy, readout, Scaling(torch.full((2,), c), torch.full((2,), s)))
         )
         for c, s in ((0.0, 1.0), (11.0, 40.0))
     ]
@@ -103,17 +108,13 @@ def test_a_network_that_knows_the_noise_gives_the_truth_without_bias():
         def forward(self, image, level):
             return stabilise(noisy) - mean
 
-    estimate = estimate_electrons(
-        Oracle(), noisy, torch.zeros(2), fit_scaling(noisy, torch.zeros(2))
-    )
+    estimate = estimate_electrons(Oracle(), shown(noisy, torch.zeros(2)))
     assert estimate.mean().item() == pytest.approx(electrons, rel=0.01)
 
 
 def test_more_noise_than_there_is_light_stays_finite():
     noisy = torch.zeros(1, 1, 8, 8)
-    estimate = estimate_electrons(
-        Says(6.0), noisy, torch.zeros(1), fit_scaling(noisy, torch.zeros(1))
-    )
+    estimate = estimate_electrons(Says(6.0), shown(noisy, torch.zeros(1)))
     assert torch.isfinite(estimate).all()
 
 
@@ -131,7 +132,7 @@ class CallsAllNoise(nn.Module):
 def share_of(network, noisy, centre):
     scaling = Scaling(torch.full((len(noisy),), centre), torch.full((len(noisy),), 100.0))
     rng = torch.Generator().manual_seed(1)
-    return probe(network, noisy, torch.zeros(len(noisy)), scaling, rng=rng).share
+    return probe(network, Shown(noisy, torch.zeros(len(noisy)), scaling), rng=rng).share
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 2.0])
@@ -168,7 +169,7 @@ def test_where_next_to_nothing_would_be_gained_an_image_is_left_alone():
 
         rng = torch.Generator().manual_seed(2)
         wide = Scaling(scaling.centre.expand(4), scaling.span.expand(4))
-        return probe(network, noisy, readout, wide, rng=rng).share
+        return probe(network, Shown(noisy, readout, wide), rng=rng).share
 
     assert finds_a_part(0.03) == 0
     assert finds_a_part(0.15) == pytest.approx(1, abs=0.15)
@@ -176,21 +177,19 @@ def test_where_next_to_nothing_would_be_gained_an_image_is_left_alone():
 
 def test_an_image_left_alone_is_as_far_off_as_its_noise():
     noisy, readout = counts(100.0, (1, 1, 16, 16)), torch.full((1,), 5.0)
-    scaling = fit_scaling(noisy, readout)
     for estimate in (
-        estimate_electrons(Says(3.0), noisy, readout, scaling, share=0.0),
-        estimate_with_error(Says(3.0), noisy, readout, scaling, share=0.0)[0],
+        estimate_electrons(Says(3.0), shown(noisy, readout), share=0.0),
+        estimate_with_error(Says(3.0), shown(noisy, readout), share=0.0)[0],
     ):
         assert torch.equal(estimate, noisy)
-    _, deviation = estimate_with_error(Says(3.0), noisy, readout, scaling, share=0.0)
+    _, deviation = estimate_with_error(Says(3.0), shown(noisy, readout), share=0.0)
     torch.testing.assert_close(deviation, (noisy + 25).sqrt())
 
 
 def test_only_the_share_is_taken_off():
-    noisy, readout = counts(100.0, (1, 1, 16, 16)), torch.zeros(1)
-    scaling = fit_scaling(noisy, readout)
-    half = estimate_electrons(Says(1.0), noisy, readout, scaling, share=0.5)
-    torch.testing.assert_close(half, estimate_electrons(Says(0.5), noisy, readout, scaling))
+    seen = shown(counts(100.0, (1, 1, 16, 16)), torch.zeros(1))
+    half = estimate_electrons(Says(1.0), seen, share=0.5)
+    torch.testing.assert_close(half, estimate_electrons(Says(0.5), seen))
 
 
 def test_the_share_of_correlated_signs_is_found_by_changes_that_correlate_alike():
@@ -206,7 +205,7 @@ def test_the_share_of_correlated_signs_is_found_by_changes_that_correlate_alike(
     def share(told):
         same = torch.Generator().manual_seed(1)
         readout = torch.zeros(16)
-        return probe(network, noisy, readout, scaling, correlation=told, rng=same).share
+        return probe(network, Shown(noisy, readout, scaling, told), rng=same).share
 
     said = F.avg_pool2d(noise, 3, stride=1, padding=1)
     best = ((said * noise).mean() / said.square().mean()).item()

@@ -106,7 +106,7 @@ def denoise_whole(
     if predicts == "image":
         return unit.estimate_in_range(network, noisy, unit.fit_range(noisy))
     scaling = counts.fit_scaling(noisy, readout)
-    return counts.estimate_electrons(network, noisy, readout, scaling, correlation=correlation)
+    return counts.estimate_electrons(network, counts.Shown(noisy, readout, scaling, correlation))
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +116,13 @@ class Probe:
     counts: float
     kept: float = 0.0
 
+    @classmethod
+    def of_change(
+        cls, noise: Tensor, moved: Tensor, change: Tensor, *, counts: float, kept: float = 0.0
+    ) -> Probe:
+        """From the noise predicted before and after a `random_change` of the stabilised pixels."""
+        return cls(noise, (moved - noise) * change / _CHANGE**2, counts, kept)
+
     @property
     def share(self) -> float:
         """From 0, leave the image alone, to 1.5; 1 if the network judges rightly.
@@ -144,57 +152,12 @@ def _uncertainty(values: Tensor) -> Tensor:
     return deviation / math.sqrt(values.numel())
 
 
-def probe(
-    network: nn.Module,
-    noisy: Tensor,
-    readout_std: Tensor,
-    scaling: Scaling,
-    *,
-    correlation: Tensor | None = None,
-    aside: Tensor | float = 0.0,
-    kept: float = 0.0,
-    rng: torch.Generator,
-) -> Probe:
-    """Ask a network for the noise in a few windows, and once more after a small random change.
+@dataclass(frozen=True)
+class Shown:
+    """Recorded electrons as a network is shown them.
 
     Parameters
     ----------
-    network, readout_std, scaling, correlation, aside
-        As in `estimate_electrons`.
-    noisy : Tensor, shape (B, 1, H, W), float32
-        Recorded electrons in windows of one image, some ten thousand pixels in all; so
-        `correlation` has one row.
-    kept : float
-        The part of the noise's variance that is in `aside`.
-    rng : torch.Generator
-        Random source on the device of `noisy`.
-    """
-    stabilised = stabilise(noisy, readout_std.view(-1, 1, 1, 1)) - aside
-    pair = (0.0, 0.0) if correlation is None else tuple(correlation[0].tolist())
-    change = correlated_signs(stabilised.shape, pair, rng=rng)
-    images = [scaling.apply(stabilised), scaling.apply(stabilised + _CHANGE * change)]
-    levels = scaling.level.expand(len(noisy)).repeat(2)
-    facts = () if correlation is None else (correlation.expand(2 * len(noisy), 2),)
-    noise, moved = network(torch.cat(images), levels, *facts).chunk(2)
-    return Probe(noise, (moved - noise) * change / _CHANGE, float(noisy.mean()), kept)
-
-
-def estimate_electrons(
-    network: nn.Module,
-    noisy: Tensor,
-    readout_std: Tensor,
-    scaling: Scaling,
-    *,
-    correlation: Tensor | None = None,
-    aside: Tensor | float = 0.0,
-    share: float = 1.0,
-) -> Tensor:
-    """Estimate the expected electrons behind recorded ones.
-
-    Parameters
-    ----------
-    network : Module
-        Maps scaled pixels (B, 1, H, W) and levels (B,) to noise in its own deviations.
     noisy : Tensor, shape (B, 1, H, W), float32
         Recorded electrons.
     readout_std : Tensor, shape (B,)
@@ -206,6 +169,79 @@ def estimate_electrons(
     aside : Tensor, shape (B, 1, H, W), or float
         What a network need not see of the stabilised pixels, as the waves of a lattice: taken off
         before it looks, and put back.
+    """
+
+    noisy: Tensor
+    readout_std: Tensor
+    scaling: Scaling
+    correlation: Tensor | None = None
+    aside: Tensor | float = 0.0
+
+    @cached_property
+    def readout(self) -> Tensor:
+        """Readout noise as (B, 1, 1, 1)."""
+        return self.readout_std.view(-1, 1, 1, 1)
+
+    @cached_property
+    def stabilised(self) -> Tensor:
+        """Pixels whose noise has unit deviation, like `noisy`."""
+        return stabilise(self.noisy, self.readout)
+
+    @property
+    def rest(self) -> Tensor:
+        """What is left of them for the network to see."""
+        return self.stabilised - self.aside
+
+    def told(self, *rests: Tensor) -> tuple[Tensor, ...]:
+        """What to call a network with so that it sees these, one after the other."""
+        count, times = len(self.noisy), len(rests)
+        seen = torch.cat([self.scaling.apply(rest) for rest in rests])
+        level = self.scaling.level.expand(count).repeat(times)
+        if self.correlation is None:
+            return seen, level
+        return seen, level, self.correlation.expand(count, 2).repeat(times, 1)
+
+    def electrons(self, noise: Tensor, share: float) -> Tensor:
+        """What is expected where so much of this noise is taken off."""
+        change = (share * noise).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
+        return unstabilise(self.stabilised - change, self.readout)
+
+
+def random_change(shown: Shown, rng: torch.Generator) -> Tensor:
+    """Small random signs, correlated like the noise, to move the stabilised pixels by."""
+    row = shown.correlation
+    pair = (0.0, 0.0) if row is None else tuple(row[0].tolist())
+    return _CHANGE * correlated_signs(shown.noisy.shape, pair, rng=rng)
+
+
+def probe(network: nn.Module, shown: Shown, *, kept: float = 0.0, rng: torch.Generator) -> Probe:
+    """Ask a network for the noise in a few windows, and once more after a small random change.
+
+    Parameters
+    ----------
+    network : Module
+        As in `estimate_electrons`.
+    shown : Shown
+        Windows of one image, some ten thousand pixels in all; `correlation` has one row.
+    kept : float
+        The part of the noise's variance that is in what is set aside.
+    rng : torch.Generator
+        Random source on the device of the windows.
+    """
+    change = random_change(shown, rng)
+    noise, moved = network(*shown.told(shown.rest, shown.rest + change)).chunk(2)
+    return Probe.of_change(noise, moved, change, counts=float(shown.noisy.mean()), kept=kept)
+
+
+def estimate_electrons(network: nn.Module, shown: Shown, *, share: float = 1.0) -> Tensor:
+    """Estimate the expected electrons behind recorded ones.
+
+    Parameters
+    ----------
+    network : Module
+        Maps scaled pixels (B, 1, H, W) and levels (B,) to noise in its own deviations.
+    shown : Shown
+        What was recorded.
     share : float
         Part of the predicted noise to take off, see `Probe`.
 
@@ -215,20 +251,12 @@ def estimate_electrons(
         Expected electrons; a fraction of an electron below zero where next to none arrive.
     """
     if share == 0:
-        return noisy
-    facts = _Facts(noisy, readout_std, scaling, correlation, aside)
-    return facts.electrons(network(*facts.seen), share)
+        return shown.noisy
+    return shown.electrons(network(*shown.told(shown.rest)), share)
 
 
 def estimate_with_error(
-    network: nn.Module,
-    noisy: Tensor,
-    readout_std: Tensor,
-    scaling: Scaling,
-    *,
-    correlation: Tensor | None = None,
-    aside: Tensor | float = 0.0,
-    share: float = 1.0,
+    network: nn.Module, shown: Shown, *, share: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     r"""Estimate the expected electrons, and the deviation of that estimate from the truth.
 
@@ -239,7 +267,7 @@ def estimate_with_error(
     ----------
     network : Module
         With a method ``with_deviation``, see `lowdose.models.unet.UNet`.
-    noisy, readout_std, scaling, correlation, aside, share
+    shown, share
         As in `estimate_electrons`.
 
     Returns
@@ -247,31 +275,9 @@ def estimate_with_error(
     (Tensor, Tensor), shape (B, 1, H, W), float32
         Expected electrons and root of their expected squared error.
     """
-    facts = _Facts(noisy, readout_std, scaling, correlation, aside)
     if share == 0:
-        return noisy, (noisy.clamp_min(0) + facts.readout**2).sqrt()
-    noise, deviation = network.with_deviation(*facts.seen)  # type: ignore[operator]
-    electrons = facts.electrons(noise, share)
-    slope = (electrons + (0.375 + facts.readout**2)).clamp_min(0.375).sqrt()
+        return shown.noisy, (shown.noisy.clamp_min(0) + shown.readout**2).sqrt()
+    noise, deviation = network.with_deviation(*shown.told(shown.rest))  # type: ignore[operator]
+    electrons = shown.electrons(noise, share)
+    slope = (electrons + (0.375 + shown.readout**2)).clamp_min(0.375).sqrt()
     return electrons, deviation * slope
-
-
-class _Facts:
-    """What a network is shown of recorded electrons, and what becomes of what it says."""
-
-    def __init__(
-        self,
-        noisy: Tensor,
-        readout_std: Tensor,
-        scaling: Scaling,
-        correlation: Tensor | None,
-        aside: Tensor | float,
-    ) -> None:
-        self.readout = readout_std.view(-1, 1, 1, 1)
-        self.stabilised = stabilise(noisy, self.readout)
-        told = () if correlation is None else (correlation,)
-        self.seen = (scaling.apply(self.stabilised - aside), scaling.level, *told)
-
-    def electrons(self, noise: Tensor, share: float) -> Tensor:
-        change = (share * noise).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
-        return unstabilise(self.stabilised - change, self.readout)

@@ -12,6 +12,7 @@ from lowdose.models import unit
 from lowdose.models.catalog import Predicts
 from lowdose.models.counts import (
     Scaling,
+    Shown,
     estimate_electrons,
     estimate_with_error,
     fit_scaling,
@@ -77,9 +78,7 @@ def ede2018_loss(squared_error: Tensor) -> Tensor:
 
 def loss_of_noise(network: nn.Module, batch: Batch) -> Tensor:
     """Loss per image of a network that predicts noise, see `noise_unit_loss`; shape (B,)."""
-    estimate = estimate_electrons(
-        network, batch.noisy, batch.readout_std, _jittered(batch), correlation=batch.correlation
-    )
+    estimate = estimate_electrons(network, _shown(batch))
     return noise_unit_loss(estimate, batch.clean, batch.readout_std)
 
 
@@ -89,9 +88,7 @@ def loss_of_spread(network: nn.Module, batch: Batch) -> Tensor:
     In units of the noise, without the constant: about 0 for an image left alone by a network that
     knows it.
     """
-    estimate, deviation = estimate_with_error(
-        network, batch.noisy, batch.readout_std, _jittered(batch), correlation=batch.correlation
-    )
+    estimate, deviation = estimate_with_error(network, _shown(batch))
     noise = (batch.clean + (0.375 + batch.readout_std.view(-1, 1, 1, 1) ** 2)).sqrt()
     # Never sure beyond a hundredth of the noise: vacuum that is known exactly has no error at all.
     deviation = deviation + 0.01 * noise
@@ -99,10 +96,11 @@ def loss_of_spread(network: nn.Module, batch: Batch) -> Tensor:
     return (0.5 * error.square() - 0.5 + (deviation / noise).log()).mean(dim=(1, 2, 3))
 
 
-def _jittered(batch: Batch) -> Scaling:
-    """Scaling of a batch, a little off, as that of the image that a crop is from would be."""
+def _shown(batch: Batch) -> Shown:
+    """A batch, scaled a little off, as the image that a crop is from would be."""
     scaling = fit_scaling(batch.noisy[..., ::2, ::2], batch.readout_std)
-    return Scaling(scaling.centre + batch.shift * scaling.span, scaling.span * batch.widen)
+    jittered = Scaling(scaling.centre + batch.shift * scaling.span, scaling.span * batch.widen)
+    return Shown(batch.noisy, batch.readout_std, jittered, batch.correlation)
 
 
 def loss_of_image(network: nn.Module, batch: Batch) -> Tensor:
