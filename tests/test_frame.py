@@ -87,6 +87,39 @@ def test_tiles_of_a_lattice_join_without_seams():
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=2e-3)
 
 
+def test_a_second_look_at_a_lattice_leaves_less_error():
+    noisy, expected = exposed("lattice", 20)
+    denoiser = Denoiser("fast", device="cpu")
+    first = look_at(noisy, COUNTS, denoiser._network, "noise", CPU)
+    assert first.again
+    once, twice = np.empty(noisy.shape, np.float32), denoiser(Micrograph(noisy), noise=COUNTS)
+    for _ in denoiser._denoise_tiles(noisy, once, None, first):
+        pass
+    span = float(np.ptp(expected))
+    gained = psnr(twice.micrograph.pixels, expected, data_range=span) - psnr(
+        once, expected, data_range=span
+    )
+    assert gained > 0.2
+
+
+@pytest.mark.parametrize("kind", ["fracture", "membranes", "diffraction"])
+def test_there_is_no_second_look_where_it_would_leave_more_error(kind, monkeypatch):
+    monkeypatch.setattr(frame, "holds_lattice", lambda blocks, pixels: True)
+    noisy, _ = exposed(kind, 20)
+    network = Denoiser("fast", device="cpu")._network
+    assert not look_at(noisy, COUNTS, network, "noise", CPU).again
+
+
+def test_a_second_look_counts_as_work_to_be_done():
+    noisy, _ = exposed("lattice", 20)
+    told = []
+    Denoiser("fast", device="cpu", tile=128)(
+        Micrograph(np.stack([noisy, noisy])), noise=COUNTS, progress=lambda *now: told.append(now)
+    )
+    assert told[-1] == (4 * noisy.size, 4 * noisy.size)
+    assert all(done <= total for done, total in told)
+
+
 def test_uncertainties_know_of_the_lattice_too():
     noisy, expected = exposed("lattice", 10)
     denoiser = Denoiser("fast", device="cpu")

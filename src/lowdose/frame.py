@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lowdose.memory import allocate
-from lowdose.models.counts import Probe, Scaling, Shown, fit_scaling, probe
+from lowdose.models.counts import Probe, Scaling, Shown, fit_scaling, probe, random_change
 from lowdose.models.unit import UnitRange, fit_range
 from lowdose.physics.dose import NoiseModel
-from lowdose.physics.lattice import SIDES, holds_lattice, lattice_waves
+from lowdose.physics.lattice import SIDES, holds_lattice, lattice_waves, waves_like
 from lowdose.physics.transform import stabilise
 from lowdose.tiling import Window
 
@@ -52,6 +52,8 @@ class Frame:
         Stabilised waves of a lattice, which the network does not see.
     kept : float
         The part of the noise that is in these.
+    again : bool
+        Whether the mean of a first result and of what `look_again` leads to is better.
     """
 
     noise: NoiseModel
@@ -61,6 +63,12 @@ class Frame:
     share: float = 1.0
     waves: NDArray[np.float32] | None = None
     kept: float = 0.0
+    again: bool = False
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether waves of a lattice are set aside, now or in a second look."""
+        return self.waves is not None or self.again
 
 
 @torch.inference_mode()
@@ -96,6 +104,26 @@ def look_at(
     return _Look(source, noise, network, device).frame(predicts, lattice=lattice)
 
 
+@torch.inference_mode()
+def look_again(
+    source: NDArray[Any],
+    result: NDArray[np.float32],
+    noise: NoiseModel,
+    network: nn.Module,
+    device: torch.device,
+) -> Frame:
+    """Look at a frame in the light of a first result: its waves are those that this has.
+
+    Parameters
+    ----------
+    source, noise, network, device
+        As in `look_at`.
+    result : ndarray, shape (H, W)
+        Denoised pixels, in the same unit.
+    """
+    return _Look(source, noise, network, device).again(result)
+
+
 class _Look:
     """A frame, and the means to look at it."""
 
@@ -119,9 +147,19 @@ class _Look:
             return replace(plain, share=self._probe(plain, fewest).share)
         aside = self._scaled(*self._lattice())
         seen, unseen = (self._probe(frame, _MOST_PROBES) for frame in (plain, aside))
-        if unseen.beats(seen):
-            return replace(aside, share=unseen.share)
-        return replace(plain, share=seen.share)
+        better, look = (aside, unseen) if unseen.beats(seen) else (plain, seen)
+        better = replace(better, share=look.share)
+        return replace(better, again=self._gains_again(better))
+
+    def again(self, result: NDArray[np.float32]) -> Frame:
+        waves = allocate(self.source.shape)
+        kept = waves_like(
+            lambda rows: self._stabilised(result[rows]),
+            lambda rows: self._stabilised(self.source[rows]),
+            waves,
+            side=SIDES[0],
+        )
+        return self._scaled(waves, kept)
 
     def _scaled(self, waves: NDArray[np.float32] | None, kept: float) -> Frame:
         skip = max(1, round((self.source.size / _SAMPLE) ** 0.5))
@@ -136,6 +174,34 @@ class _Look:
     def _probe(self, frame: Frame, a_side: int) -> Probe:
         shown = self._shown(frame, _windows(self.source.shape, _PROBE, a_side))
         return probe(self.network, shown, kept=frame.kept, rng=self._rng())
+
+    def _gains_again(self, frame: Frame) -> bool:
+        """Whether a second look beats the first, of which the waves that it sets aside are made.
+
+        Windows along a diagonal are denoised both times, before and after a small change, so that
+        all that the second look owes to the noise itself is counted.
+        """
+        side, shape = SIDES[0], self.source.shape
+        if frame.share == 0 or min(shape) < side:
+            return False
+        count = min(min(shape) // side, _MOST_PROBES)
+        shown = self._shown(frame, _windows(shape, side, count)[:: count + 1])
+        change = random_change(shown, self._rng())
+        rests = shown.rest, shown.rest + change
+        pixels = shown.stabilised, shown.stabilised + change
+        first = [frame.share * each for each in self.network(*shown.told(*rests)).chunk(2)]
+        waves = [_waves_like(each - noise, each) for each, noise in zip(pixels, first, strict=True)]
+        scaling = fit_scaling(
+            shown.noisy.flatten()[None], self.readout, aside=waves[0].flatten()[None]
+        )
+        rests = pixels[0] - waves[0], pixels[1] - waves[1]
+        second = self.network(*replace(shown, scaling=scaling).told(*rests)).chunk(2)
+        both = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
+        kept = frame.share * frame.kept
+        counts = float(shown.noisy.mean())
+        once = Probe.of_change(first[0], first[1], change, counts=counts, kept=kept)
+        twice = Probe.of_change(both[0], both[1], change, counts=counts, kept=kept / 2)
+        return twice.beats(once)
 
     def _shown(self, frame: Frame, windows: list[Window]) -> Shown:
         assert isinstance(frame.scaling, Scaling)
@@ -185,6 +251,14 @@ class _Look:
 
     def _on_device(self, pixels: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(pixels).to(self.device)
+
+
+def _waves_like(estimates: Tensor, pixels: Tensor) -> Tensor:
+    """Waves in windows (N, 1, side, side) as if each were an image."""
+    waves = np.empty((len(pixels), *pixels.shape[2:]), np.float32)
+    for estimate, image, each in zip(estimates[:, 0], pixels[:, 0], waves, strict=True):
+        waves_like(estimate.__getitem__, image.__getitem__, each, side=SIDES[0])
+    return torch.from_numpy(waves)[:, None].to(pixels.device)
 
 
 def _windows(shape: tuple[int, ...], side: int, count: int) -> list[Window]:

@@ -15,7 +15,7 @@ from lowdose import __version__
 from lowdose.backends import Backend, OpenVINONetwork, float32_kept, pick_backend
 from lowdose.checkpoint import load_weights
 from lowdose.errors import ConfigError
-from lowdose.frame import Frame, look_at
+from lowdose.frame import Frame, look_again, look_at
 from lowdose.heap import keep_heap
 from lowdose.memory import allocate, free_memory
 from lowdose.micrograph import Micrograph
@@ -186,10 +186,12 @@ class Denoiser:
         total, done, lattice = micrograph.pixels.size, 0, False
         with float32_kept():
             for number, source in enumerate(micrograph.frames()):
-                frame = self._look_at(source, noise)
-                lattice |= frame is not None and frame.waves is not None
+                target = _frames(result)[number]
                 error = None if errors is None else _frames(errors)[number]
-                for part in self._denoise_frame(source, _frames(result)[number], error, frame):
+                frame = self._look_at(source, noise)
+                lattice |= frame is not None and frame.sets_aside
+                total += source.size if frame is not None and frame.again else 0
+                for part in self._denoise_frame(source, target, error, frame):
                     done += part
                     progress(done, total)
         aside = ", lattice set aside" if lattice else ""
@@ -244,12 +246,30 @@ class Denoiser:
                 error[...] = 0
             yield target.size
             return
+        yield from self._denoise_tiles(source, target, error, frame)
+        if frame.again:
+            second = look_again(source, target, frame.noise, self._network, self.device)
+            yield from self._denoise_tiles(source, target, error, second, is_second=True)
+
+    def _denoise_tiles(
+        self,
+        source: NDArray[Any],
+        target: NDArray[np.float32],
+        error: NDArray[np.float32] | None,
+        frame: Frame,
+        *,
+        is_second: bool = False,
+    ) -> Iterator[int]:
+        """Fill both, or make them the mean of what they are filled with and what is found now."""
         for tile in self._plan(cast(tuple[int, int], source.shape)):
             core = tile.core
             if error is None:
-                target[core] = self._denoise_tile(source, tile, frame)
+                found = [(target, self._denoise_tile(source, tile, frame))]
             else:
-                target[core], error[core] = self._doubt_tile(source, tile, frame)
+                both = self._doubt_tile(source, tile, frame)
+                found = list(zip((target, error), both, strict=True))
+            for place, values in found:
+                place[core] = (place[core] + values) / 2 if is_second else values
             yield target[core].size
 
     @torch.inference_mode()
@@ -269,7 +289,9 @@ class Denoiser:
         """Pixels of a tile and their standard deviations."""
         noisy = self._electrons(source, tile, frame)
         shown = self._shown(noisy, tile, frame)
-        electrons, deviation = estimate_with_error(self._network, shown, share=frame.share)
+        electrons, deviation = estimate_with_error(
+            self._network, shown, share=frame.share, kept=frame.kept
+        )
         deviation = deviation[0, 0][tile.core_in_window] * frame.noise.gain
         return self._pixels(electrons, noisy, tile, frame), deviation.cpu().numpy()
 

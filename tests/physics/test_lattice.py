@@ -6,7 +6,7 @@ import torch
 
 from lowdose.physics import lattice as module
 from lowdose.physics.correlation import correlated
-from lowdose.physics.lattice import SIDES, holds_lattice, lattice_waves
+from lowdose.physics.lattice import SIDES, holds_lattice, lattice_waves, waves_like
 
 
 def noise(shape, seed=0):
@@ -106,3 +106,22 @@ def test_looking_around_some_frequencies_is_looking_around_all():
     everywhere = torch.ones_like(power).nonzero()
     some = module._near(power, everywhere).view_as(power)
     torch.testing.assert_close(some, module._around(power))
+
+
+def test_waves_like_an_estimate_are_the_image_where_that_stands_out_of_the_noise():
+    true = wave((300, 340), 7, amplitude=2.0)
+    waves = np.empty(true.shape, np.float32)
+    noisy = true + noise(true.shape)
+    kept = waves_like(true.__getitem__, noisy.__getitem__, waves, side=128)
+    assert kept < 0.03
+    inside = np.s_[32:-32, 32:-32]
+    error = np.mean((waves - true.numpy())[inside] ** 2)
+    assert error < 0.02  # of the noise's 1
+
+
+def test_there_are_no_waves_like_a_flat_estimate():
+    noisy = noise((200, 200))
+    waves = np.ones(noisy.shape, np.float32)
+    flat = torch.full(noisy.shape, 5.0)
+    assert waves_like(flat.__getitem__, noisy.__getitem__, waves, side=128) < 1e-6
+    assert np.abs(waves).max() < 1e-3

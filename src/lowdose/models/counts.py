@@ -256,7 +256,7 @@ def estimate_electrons(network: nn.Module, shown: Shown, *, share: float = 1.0) 
 
 
 def estimate_with_error(
-    network: nn.Module, shown: Shown, *, share: float = 1.0
+    network: nn.Module, shown: Shown, *, share: float = 1.0, kept: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     r"""Estimate the expected electrons, and the deviation of that estimate from the truth.
 
@@ -269,6 +269,9 @@ def estimate_with_error(
         With a method ``with_deviation``, see `lowdose.models.unet.UNet`.
     shown, share
         As in `estimate_electrons`.
+    kept : float
+        The part of the noise's variance that is in what is set aside, of which the network does
+        not know.
 
     Returns
     -------
@@ -280,4 +283,4 @@ def estimate_with_error(
     noise, deviation = network.with_deviation(*shown.told(shown.rest))  # type: ignore[operator]
     electrons = shown.electrons(noise, share)
     slope = (electrons + (0.375 + shown.readout**2)).clamp_min(0.375).sqrt()
-    return electrons, deviation * slope
+    return electrons, (deviation.square() + kept).sqrt() * slope

@@ -8,7 +8,8 @@ set aside before a network looks, which then sees what is left: defects, edges, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def holds_lattice(blocks: Tensor, pixels: int) -> bool:
     >>> holds_lattice(noise, 1 << 16), holds_lattice(noise + wave, 1 << 16)
     (False, True)
     """
-    everywhere = blocks.new_ones(1, blocks.shape[1])
+    everywhere = torch.ones(1, blocks.shape[1])
     return bool(_of_lattice(_Spectra(blocks, everywhere, everywhere).power, pixels).any())
 
 
@@ -87,23 +88,75 @@ def lattice_waves(
     float
         The part of the noise's variance that is in the waves as well.
     """
+
+    def found(noisy: _Spectra) -> tuple[Tensor, Tensor]:
+        share = _of_lattice(noisy.power, waves.size)
+        return noisy.waves(share), share
+
+    return _overlapped([rows], waves, side, found)
+
+
+def waves_like(
+    estimate: Callable[[slice], Tensor],
+    rows: Callable[[slice], Tensor],
+    waves: NDArray[np.float32],
+    *,
+    side: int,
+) -> float:
+    """Find the waves in an image that a first estimate of it has, by a Wiener filter.
+
+    What an estimate holds in a frequency of a block, over that and the noise, is the part of the
+    noisy image that is kept there.
+
+    Parameters
+    ----------
+    estimate : callable
+        Given a slice of rows, returns those of the estimate, shape (h, W), float32.
+    rows, waves, side
+        As in `lattice_waves`; there are waves wherever the estimate is not flat.
+
+    Returns
+    -------
+    float
+        The part of the noise's variance that is in the waves as well, if the estimate has none.
+
+    References
+    ----------
+    .. [1] S. P. Ghael, A. M. Sayeed, R. G. Baraniuk, Proc. SPIE 3169, 389 (1997).
+    """
+
+    def found(noisy: _Spectra, estimate: _Spectra) -> tuple[Tensor, Tensor]:
+        share = estimate.power / (1 + estimate.power)
+        return noisy.filtered(share), share
+
+    return _overlapped([rows, estimate], waves, side, found)
+
+
+def _overlapped(
+    sources: Sequence[Callable[[slice], Tensor]],
+    waves: NDArray[np.float32],
+    side: int,
+    found: Callable[..., tuple[Tensor, Tensor]],
+) -> float:
+    """Fill `waves` with what is found in half-overlapping blocks; the mean share of them."""
     height, width = waves.shape
     step = side // 2
     down, across = (-(-length // step) + 1 for length in (height, width))
     right = across * step - width
+    there_x = F.pad(torch.ones(width), (step, right)).unfold(0, side, step)
     kept, before = 0.0, None
     for index in range(down):
         top = (index - 1) * step
         inside = slice(max(top, 0), min(top + side, height))
         edges = inside.start - top, top + side - inside.stop
-        strip = rows(inside)
-        there_y = F.pad(strip.new_ones(1, inside.stop - inside.start), edges)
-        there_x = F.pad(strip.new_ones(width), (step, right)).unfold(0, side, step)
-        blocks = F.pad(strip, (step, right, *edges)).unfold(1, side, step).movedim(1, 0)
-        spectra = _Spectra(blocks, there_y, there_x)
-        share = _of_lattice(spectra.power, waves.size)
+        there_y = torch.zeros(1, side)
+        there_y[:, edges[0] : side - edges[1]] = 1
+        padded = (F.pad(rows(inside), (step, right, *edges)) for rows in sources)
+        blocks = (each.unfold(1, side, step).movedim(1, 0) for each in padded)
+        spectra = [_Spectra(each, there_y, there_x) for each in blocks]
+        part, share = found(*spectra)
         kept += float(share.mean()) / down
-        sums = _added(spectra.waves(share))
+        sums = _added(part * spectra[0].window)
         if before is not None:
             ready = (before[step:] + sums[:step])[: height - top, step : step + width]
             waves[top : top + step] = ready.cpu().numpy()
@@ -112,20 +165,33 @@ def lattice_waves(
 
 
 class _Spectra:
-    """Fourier transforms of blocks, some of which reach over the borders of an image."""
+    """Fourier transforms of blocks, of which some reach over the borders of an image.
+
+    Parameters
+    ----------
+    blocks : Tensor, shape (N, side, side)
+        Zero where there is no image.
+    there_y, there_x : Tensor, shape (1 or N, side)
+        One in the rows and columns where there is.
+    """
 
     def __init__(self, blocks: Tensor, there_y: Tensor, there_x: Tensor) -> None:
-        side = blocks.shape[1]
-        place = (torch.arange(side, device=blocks.device) + 0.5) * (math.pi / side)
+        profile = _profile(blocks.shape[1])
         # Its squares add up to 1 from one half to the next.
-        self.window = torch.sin(place)[:, None] * torch.sin(place)
-        there = there_y[:, :, None] * there_x[:, None, :]
-        mean = (blocks * there).sum((1, 2)) / there.sum((1, 2))
-        seen = there * self.window
-        self._half = torch.fft.rfft2((blocks - mean[:, None, None]) * seen)
-        power = self._half.real.square() + self._half.imag.square()
-        self.power = power / seen.square().sum((1, 2))[:, None, None]
+        self.window = (profile[:, None] * profile).to(blocks.device)
+        seen_y, seen_x = (each * profile for each in (there_y, there_x))
+        seen = (seen_y[:, :, None] * seen_x[:, None, :]).to(blocks.device)
+        count, weight = (
+            (down.sum(1) * across.sum(1)).to(blocks.device)[:, None, None]
+            for down, across in ((there_y, there_x), (seen_y.square(), seen_x.square()))
+        )
+        self._half = torch.fft.rfft2((blocks - blocks.sum((1, 2), keepdim=True) / count) * seen)
+        self._weight = weight
+
+    @cached_property
+    def power(self) -> Tensor:
         """Half of the plane, shape (N, side, side / 2 + 1): white noise of deviation 1 has 1."""
+        return torch.view_as_real(self._half).square().sum(-1) / self._weight
 
     def filtered(self, share: Tensor) -> Tensor:
         """Blocks of which a part of each frequency is left, under the window."""
@@ -133,7 +199,7 @@ class _Spectra:
         return blocks
 
     def waves(self, share: Tensor) -> Tensor:
-        """The same where it is found in the blocks again, under the window twice."""
+        """The same where it is found in the blocks again."""
         waves = self.filtered(share)
         if not share.any():
             return waves
@@ -141,7 +207,7 @@ class _Spectra:
         energy = _summed(waves.square()).clamp_min(1e-12)
         found = _summed(fine * waves) / energy
         is_certain = found > _SURE / energy.sqrt()
-        return waves * (is_certain * found.clamp(0, 1)) * self.window
+        return waves * (is_certain * found.clamp(0, 1))
 
 
 def _of_lattice(power: Tensor, pixels: int) -> Tensor:
@@ -161,6 +227,12 @@ def _of_lattice(power: Tensor, pixels: int) -> Tensor:
     return (belongs & is_lattice[:, None, None]) * (1 - 1 / power.clamp_min(1))
 
 
+@lru_cache
+def _profile(side: int) -> Tensor:
+    """Of the window of a block along either axis."""
+    return torch.sin((torch.arange(side) + 0.5) * (math.pi / side))
+
+
 def _frequencies(side: int, device: torch.device) -> Tensor:
     """In cycles per pixel, of half the plane."""
     down = torch.fft.fftfreq(side, device=device)
@@ -177,26 +249,30 @@ def _around(power: Tensor) -> Tensor:
 
 def _near(power: Tensor, places: Tensor) -> Tensor:
     """The same at some places (block, y, x) alone; shape (M,)."""
-    reach = torch.arange(-_AROUND, _AROUND + 1, device=power.device)
+    padded = _continued(power, _AROUND)
+    height, width = padded.shape[1:]
+    reach = torch.arange(2 * _AROUND + 1, device=power.device)
     off_y, off_x = (each.flatten() for each in torch.meshgrid(reach, reach, indexing="ij"))
-    is_around = (off_y.abs() > _OWN) | (off_x.abs() > _OWN)
-    side = power.shape[1]
-    y, x = places[:, 1:2] + off_y[is_around], places[:, 2:] + off_x[is_around]
-    is_beyond = (x < 0) | (x > side // 2)
-    y, x = torch.where(is_beyond, -y, y) % side, torch.where(is_beyond, -x, x) % side
-    return power[places[:, :1], y, x].mean(dim=1)
+    is_around = ((off_y - _AROUND).abs() > _OWN) | ((off_x - _AROUND).abs() > _OWN)
+    block, y, x = places.unbind(1)
+    first = (block * height + y) * width + x
+    return padded.take(first[:, None] + (off_y * width + off_x)[is_around]).mean(dim=1)
+
+
+def _continued(half: Tensor, reach: int) -> Tensor:
+    """Half a plane with so many frequencies more on every side."""
+    # Beyond either end of half a plane the other half begins, turned by 180 degrees.
+    turned = half.flip(1, 2).roll(1, 1)
+    ends = turned[..., -1 - reach : -1], turned[..., 1 : reach + 1]
+    across = torch.cat([ends[0], half, ends[1]], dim=2)
+    return torch.cat([across[:, -reach:], across, across[:, :reach]], dim=1)
 
 
 def _pooled(pool: Callable[..., Tensor], half: Tensor, reach: int) -> Tensor:
     """Pool over so many frequencies on either side, along one axis and then the other."""
     side = 2 * reach + 1
-    rows = torch.cat([half[:, -reach:], half, half[:, :reach]], dim=1)
-    pooled = pool(rows.unfold(1, side, 1), dim=-1)
-    # Beyond either end of half a plane the other half begins, turned by 180 degrees.
-    turned = pooled.flip(1, 2).roll(1, 1)
-    ends = turned[..., -1 - reach : -1], turned[..., 1 : reach + 1]
-    columns = torch.cat([ends[0], pooled, ends[1]], dim=2)
-    return pool(columns.unfold(2, side, 1), dim=-1)
+    rows = pool(_continued(half, reach).unfold(1, side, 1), dim=-1)
+    return pool(rows.unfold(2, side, 1), dim=-1)
 
 
 def _summed(blocks: Tensor) -> Tensor:
@@ -209,9 +285,12 @@ def _summed(blocks: Tensor) -> Tensor:
 def _added(blocks: Tensor) -> Tensor:
     """A row of half-overlapping blocks (N, side, side) as one strip."""
     count, side, _ = blocks.shape
-    columns = blocks.reshape(count, -1).T[None]
-    size = side, side // 2 * (count + 1)
-    return F.fold(columns, size, kernel_size=side, stride=side // 2)[0, 0]
+    step = side // 2
+    strip = blocks.new_zeros(side, step * (count + 1))
+    for first in (0, 1):
+        beside = torch.cat(list(blocks[first::2]), dim=1)
+        strip[:, first * step : first * step + beside.shape[1]] += beside
+    return strip
 
 
 def apart_from_lattice(image: Tensor, *, side: int) -> tuple[Tensor, Tensor] | None:
@@ -252,7 +331,7 @@ def apart_from_lattice(image: Tensor, *, side: int) -> tuple[Tensor, Tensor] | N
 def _split(image: Tensor, side: int, step: int) -> tuple[Tensor, Tensor, _Spectra]:
     """Blocks of an image, what of their frequencies is a lattice's, and their spectra."""
     blocks = image.unfold(0, side, step).unfold(1, side, step).reshape(-1, side, side)
-    everywhere = blocks.new_ones(1, side)
+    everywhere = torch.ones(1, side)
     spectra = _Spectra(blocks, everywhere, everywhere)
     # White noise is what most of the highest frequencies hold: their median, of its mean.
     is_high = _frequencies(side, image.device) > _HIGH
