@@ -101,11 +101,12 @@ def test_the_larger_an_image_the_more_is_asked_of_a_peak():
     assert not strength[-1]
 
 
-def test_looking_around_some_frequencies_is_looking_around_all():
-    power = torch.rand(3, 32, 17, generator=torch.Generator().manual_seed(0))
-    everywhere = torch.ones_like(power).nonzero()
-    some = module._near(power, everywhere).view_as(power)
-    torch.testing.assert_close(some, module._around(power))
+def test_what_is_around_a_frequency_goes_on_beyond_the_ends_of_half_a_plane():
+    plane = torch.fft.fft2(noise((2, 32, 32))).abs()
+    reach = range(-module._AROUND, module._AROUND + 1)
+    shifts = [(y, x) for y in reach for x in reach if max(abs(y), abs(x)) > module._OWN]
+    means = sum(plane.roll(shift, (1, 2)) for shift in shifts) / len(shifts)
+    torch.testing.assert_close(module._around(plane[..., :17]), means[..., :17])
 
 
 def test_waves_like_an_estimate_are_the_image_where_that_stands_out_of_the_noise():

@@ -29,8 +29,6 @@ _CHANCE = 4.0
 _BESIDE, _LEAST_BESIDE = 2, 4.0
 # Peaks stand out of what is around them, in frequencies of the block: fine texture has none.
 _AROUND, _OWN = 7, 2
-# Of so few frequencies it takes less time to look around each than around all.
-_FEW = 1000
 # Around a pixel waves count as much as they are found within so many pixels on either side, and
 # not at all where that is less than so many of its deviations from nothing: in the vacuum beside
 # a crystal there are none.
@@ -191,7 +189,8 @@ class _Spectra:
     @cached_property
     def power(self) -> Tensor:
         """Half of the plane, shape (N, side, side / 2 + 1): white noise of deviation 1 has 1."""
-        return torch.view_as_real(self._half).square().sum(-1) / self._weight
+        energy: Tensor = self._half.real.square() + self._half.imag.square()
+        return energy / self._weight
 
     def filtered(self, share: Tensor) -> Tensor:
         """Blocks of which a part of each frequency is left, under the window."""
@@ -214,12 +213,11 @@ def _of_lattice(power: Tensor, pixels: int) -> Tensor:
     """The part of each frequency that is a lattice's, from 0 to 1, of half the plane as well."""
     is_fine = _frequencies(power.shape[1], power.device) >= _LOWEST
     least = math.log(pixels) + _CHANCE
-    strong = (is_fine & (power > least)).nonzero()
-    if len(strong) <= _FEW and not (power[strong.unbind(1)] > least * _near(power, strong)).any():
-        return torch.zeros_like(power)
     background = _around(power).clamp_min(1)
     is_peak = is_fine & (power > least * background)
-    is_beside = _pooled(torch.any, is_peak, _BESIDE)
+    if not is_peak.any():  # as in most images
+        return torch.zeros_like(power)
+    is_beside = _pooled(is_peak.float(), _BESIDE) > 0.5
     belongs = is_fine & is_beside & (power > _LEAST_BESIDE * background)
     beyond_noise = power - 1
     of_waves, of_all = ((beyond_noise * part).sum((1, 2)) for part in (belongs, is_fine))
@@ -242,21 +240,9 @@ def _frequencies(side: int, device: torch.device) -> Tensor:
 def _around(power: Tensor) -> Tensor:
     """Mean around each frequency, without what is next to it."""
     (wide, of_wide), (own, of_own) = (
-        (_pooled(torch.mean, power, reach), (2 * reach + 1) ** 2) for reach in (_AROUND, _OWN)
+        (_pooled(power, reach), (2 * reach + 1) ** 2) for reach in (_AROUND, _OWN)
     )
-    return (wide * of_wide - own * of_own) / (of_wide - of_own)
-
-
-def _near(power: Tensor, places: Tensor) -> Tensor:
-    """The same at some places (block, y, x) alone; shape (M,)."""
-    padded = _continued(power, _AROUND)
-    height, width = padded.shape[1:]
-    reach = torch.arange(2 * _AROUND + 1, device=power.device)
-    off_y, off_x = (each.flatten() for each in torch.meshgrid(reach, reach, indexing="ij"))
-    is_around = ((off_y - _AROUND).abs() > _OWN) | ((off_x - _AROUND).abs() > _OWN)
-    block, y, x = places.unbind(1)
-    first = (block * height + y) * width + x
-    return padded.take(first[:, None] + (off_y * width + off_x)[is_around]).mean(dim=1)
+    return (wide - own) / (of_wide - of_own)
 
 
 def _continued(half: Tensor, reach: int) -> Tensor:
@@ -268,18 +254,29 @@ def _continued(half: Tensor, reach: int) -> Tensor:
     return torch.cat([across[:, -reach:], across, across[:, :reach]], dim=1)
 
 
-def _pooled(pool: Callable[..., Tensor], half: Tensor, reach: int) -> Tensor:
-    """Pool over so many frequencies on either side, along one axis and then the other."""
-    side = 2 * reach + 1
-    rows = pool(_continued(half, reach).unfold(1, side, 1), dim=-1)
-    return pool(rows.unfold(2, side, 1), dim=-1)
+def _pooled(half: Tensor, reach: int) -> Tensor:
+    """Sums over so many frequencies on either side of each of half a plane."""
+    return _sums(_continued(half, reach), 2 * reach + 1)
 
 
 def _summed(blocks: Tensor) -> Tensor:
     """Sums over squares around each pixel of blocks."""
-    side = 2 * _WITHIN + 1
-    padded = F.pad(blocks, (_WITHIN,) * 4)
-    return padded.unfold(1, side, 1).sum(-1).unfold(2, side, 1).sum(-1)
+    return _sums(F.pad(blocks, (_WITHIN,) * 4), 2 * _WITHIN + 1)
+
+
+def _sums(planes: Tensor, side: int) -> Tensor:
+    """Sums over all squares inside planes (N, H, W)."""
+    return _running(_running(planes, side, 1), side, 2)
+
+
+def _running(values: Tensor, count: int, axis: int) -> Tensor:
+    """Sums of so many neighbours along an axis, from sums of half as many."""
+    if count == 1:
+        return values
+    half, left = count // 2, values.shape[axis] - count + 1
+    halves = _running(values, half, axis)
+    sums = halves.narrow(axis, 0, left) + halves.narrow(axis, half, left)
+    return sums + values.narrow(axis, count - 1, left) if count % 2 else sums
 
 
 def _added(blocks: Tensor) -> Tensor:
