@@ -11,6 +11,7 @@ from lowdose.infer import Denoiser
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.trust.finding import Finding
+from lowdose.trust.lattice import Peak
 from lowdose.trust.review import review
 from lowdose.trust.score import INPUT
 
@@ -165,3 +166,12 @@ def test_large_pixels_are_told_without_exponents(honest):
     first, _ = dataclasses.replace(found, scores=scores).verdict
     assert ",000" in first
     assert "e+" not in first
+
+
+def test_spots_that_the_result_keeps_are_no_guess_though_their_rings_are(honest):
+    _, found = honest
+    plain = found.verdict[1]
+    lost, kept = (Peak(fy=0.0, fx=0.4, kept=part, shift=0.1) for part in (0.1, 0.9))
+    assert dataclasses.replace(found, peaks=(lost,)).verdict[1] == plain
+    second = dataclasses.replace(found, peaks=(lost, kept)).verdict[1]
+    assert "the lattice down to 2.5 pixels; other finer detail" in second

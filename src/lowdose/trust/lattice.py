@@ -51,6 +51,11 @@ class Peak:
         """Period in pixels."""
         return 1 / math.hypot(self.fy, self.fx)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the result has it about as strong as the data, and where they have it."""
+        return _KEPT[0] <= self.kept <= _KEPT[1] and self.shift < _SHIFT
+
 
 def lattice_peaks(noisy: ArrayLike, estimate: ArrayLike) -> tuple[Peak, ...]:
     """Find the strongest isolated peaks of the recorded power spectrum, and look for them again.

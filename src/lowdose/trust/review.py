@@ -16,7 +16,7 @@ from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.trust.finding import Finding, Level
 from lowdose.trust.input import Examination, examine
-from lowdose.trust.lattice import lattice_finding, lattice_peaks
+from lowdose.trust.lattice import Peak, lattice_finding, lattice_peaks
 from lowdose.trust.residual import (
     Evidence,
     contradiction_finding,
@@ -60,6 +60,8 @@ class Review:
         Where the data speak against the result.
     resolution : Resolution, optional
         How far data and result reach.
+    peaks : tuple of Peak
+        Of a lattice in the data, and what became of them.
     scored_as : str
         Name of the result among the scores.
     """
@@ -72,6 +74,7 @@ class Review:
     scores: Scores | None = None
     evidence: Evidence | None = None
     resolution: Resolution | None = None
+    peaks: tuple[Peak, ...] = ()
     scored_as: str = ""
 
     @property
@@ -149,7 +152,8 @@ def review(
     findings += [familiarity(calibration)] if calibration else []
     findings += [*residual_findings(*pixels, noise), contradiction_finding(evidence)]
     findings += resolution_findings(resolution, lattice=denoised.lattice)
-    findings += [lattice_finding(lattice_peaks(*pixels))]
+    peaks = lattice_peaks(*pixels)
+    findings += [lattice_finding(peaks)]
     progress("testing the result", 4, 4)
     return Review(
         micrograph,
@@ -160,6 +164,7 @@ def review(
         scores,
         evidence,
         resolution,
+        peaks,
         denoiser.record.name,
     )
 
@@ -247,11 +252,18 @@ def _advice(found: Review) -> str:
     if found.resolution is None:
         return "There is nothing to do." if noise.is_noise_free else "Judge it by eye."
     period = found.resolution.result_px
+    if math.isinf(period):
+        return "The image holds no more than brightness that varies slowly; all detail is a guess."
+    known, guessed = f"What is coarser than {_length(period, found)} is in the data", "finer detail"
+    # A few spots of a lattice drown in the rings of which the resolution is told.
+    spots = [each.period_px for each in found.peaks if each.is_kept and each.period_px < period]
+    if spots:
+        known += f", as is the lattice down to {_length(min(spots), found)}"
+        guessed = "other finer detail"
+    return f"{known}; {guessed} is the network's guess."
+
+
+def _length(pixels: float, found: Review) -> str:
+    """In pixels, and in nanometres where their size is known."""
     size = found.micrograph.pixel_size_nm
-    length = f" ({period * size[1]:.3g} nm)" if size else ""
-    return (
-        f"What is coarser than {period:.3g} pixels{length} is in the data; finer detail is the "
-        "network's guess."
-        if math.isfinite(period)
-        else "The image holds no more than brightness that varies slowly; all detail is a guess."
-    )
+    return f"{pixels:.3g} pixels" + (f" ({pixels * size[1]:.3g} nm)" if size else "")
