@@ -172,7 +172,7 @@ def example_page(side: int = 2048, **changed: object) -> Page:
         "score_note": "Mean squared error in electrons², estimated without a truth from two halves "
         "of the dose. The interval holds the error in 95 of 100 cases.",
         "curves": example_curves(),
-        "facts": FACTS,
-        "provenance": PROVENANCE,
+        "facts": tuple(FACTS.items()),
+        "provenance": tuple(PROVENANCE.items()),
     }
     return Page(**(content | changed))  # type: ignore[arg-type]

@@ -197,7 +197,7 @@ def test_the_policy_stops_what_would_be_fetched(viewer):
 
 def test_hostile_texts_are_shown_and_do_nothing(browser, tmp_path):
     path = tmp_path / "hostile.html"
-    names = {HOSTILE: HOSTILE}
+    names = [(HOSTILE, HOSTILE)]
     page = example_page(256, title=HOSTILE, curves=[hostile_curve()], facts=names)
     write_page(path, page)
     viewer = Viewer(browser, path)

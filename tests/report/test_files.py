@@ -1,5 +1,6 @@
 """From a file to its page: everything is on it, and nothing else is touched."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -12,6 +13,7 @@ from lowdose.errors import ConfigError, NoiseModelError, OutputError
 from lowdose.infer import Denoiser
 from lowdose.micrograph import Axis, Micrograph
 from lowdose.physics.dose import NoiseModel
+from lowdose.report import files
 from lowdose.report.files import report_path, write_report
 
 NOISE = NoiseModel(1.0)
@@ -42,6 +44,15 @@ def test_the_page_tells_file_result_and_origin(scan, denoiser):
         assert piece in text, piece
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)
     assert [each.name for each in scan.parent.iterdir() if each.suffix == ".html"] == [target.name]
+
+
+def test_metadata_named_like_a_fact_of_ours_is_told_beside_it(scan, denoiser, monkeypatch):
+    own = dataclasses.replace(lowdose.read(scan), metadata={"noise": "of the pump", "format": "A4"})
+    monkeypatch.setattr(files, "read", lambda path, **kinds: own)
+    write_report(scan, report_path(scan), denoiser, rivals=())
+    text = report_path(scan).read_text("utf-8")
+    for piece in ("of the pump", "gain 1", "A4"):
+        assert piece in text
 
 
 def test_a_frame_of_a_stack_is_reported(scan, denoiser, tmp_path):

@@ -71,8 +71,8 @@ def hostile_page() -> Page:
         scores=[Score(HOSTILE, 1.0)],
         score_note=HOSTILE,
         curves=[hostile_curve()],
-        facts={HOSTILE: HOSTILE},
-        provenance={HOSTILE: HOSTILE},
+        facts=[(HOSTILE, HOSTILE)],
+        provenance=[(HOSTILE, HOSTILE)],
     )
 
 

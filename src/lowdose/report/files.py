@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -138,15 +137,15 @@ def _frame(whole: Micrograph, number: int) -> Micrograph:
     )
 
 
-def _facts(whole: Micrograph, found: Review) -> Mapping[str, str]:
-    noise, facts = found.denoised.noise, dict(file_rows(describe_file(whole)))
-    facts |= {"noise": f"{noise} ({noise.basis})", "note": noise.remark}
-    return {name: text for name, text in facts.items() if text}
+def _facts(whole: Micrograph, found: Review) -> list[tuple[str, str]]:
+    noise, rows = found.denoised.noise, file_rows(describe_file(whole))
+    rows += [("noise", f"{noise} ({noise.basis})"), ("note", noise.remark)]
+    return [(name, text) for name, text in rows if text]
 
 
 def _provenance(
     source: Path, denoiser: Denoiser, found: Review, choice: NoiseChoice
-) -> Mapping[str, str]:
+) -> list[tuple[str, str]]:
     known = ", ".join(f"{key} {value}" for key, value in vars(choice).items() if value is not None)
     facts = {
         "lowdose": __version__,
@@ -162,4 +161,4 @@ def _provenance(
             f"as stated by the network, times {found.calibration.factor:.3g}, of which "
             f"{found.calibration.from_image:.3g} was measured on this image"
         )
-    return facts
+    return list(facts.items())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -53,8 +53,9 @@ class Page:
         What the scores are of, how they were found, and what the interval is.
     curves : sequence of Curve
         Charts.
-    facts, provenance : mapping of str to str
-        What the file is; and what made the result out of what, so that it can be made again.
+    facts, provenance : sequence of (str, str)
+        Names and texts: what the file is; and what made the result out of what, so that it can be
+        made again.
 
     Raises
     ------
@@ -75,8 +76,8 @@ class Page:
     scores: Sequence[Score] = ()
     score_note: str = ""
     curves: Sequence[Curve] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    facts: Sequence[tuple[str, str]] = ()
+    provenance: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
         named = {"before": self.before, "after": self.after}

@@ -81,10 +81,10 @@ def scores_table(scores: Sequence[Score], note: str) -> str:
     return _table("scores", head, rows) + about if scores else ""
 
 
-def name_list(names: Mapping[str, str]) -> str:
+def name_list(names: Sequence[tuple[str, str]]) -> str:
     """Names and texts as a list of two columns."""
     rows = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in names.items()
+        f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in names
     )
     return f"<dl>{rows}</dl>" if names else ""
 

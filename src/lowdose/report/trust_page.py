@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,11 @@ _MIDDLE = 1024
 
 
 def page_of(
-    found: Review, *, title: str, facts: Mapping[str, str], provenance: Mapping[str, str]
+    found: Review,
+    *,
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    provenance: Sequence[tuple[str, str]],
 ) -> Page:
     """Arrange a review as a page.
 
@@ -40,7 +44,7 @@ def page_of(
         Of one image.
     title : str
         Of the page: the file's name.
-    facts, provenance : mapping of str to str
+    facts, provenance : sequence of (str, str)
         What the file is; what made the result, and of what.
     """
     before, after = found.micrograph.pixels, found.denoised.micrograph.pixels
