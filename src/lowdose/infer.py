@@ -30,6 +30,7 @@ from lowdose.models.ensemble import SelfEnsemble
 from lowdose.models.unit import UnitRange, estimate_in_range
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
+from lowdose.physics.outliers import without_outliers
 from lowdose.records import DEFAULT, Record, load_record, shipped
 from lowdose.tiling import Tile, tile_plan, view, window_plan
 
@@ -69,12 +70,15 @@ class Denoised:
         Where it was asked for: the standard deviation of each pixel, float32, in the same units.
     lattice : bool
         Whether the waves of a lattice were set aside, in any frame.
+    repaired : int
+        Single pixels that stuck out of the noise and were replaced, in all frames.
     """
 
     micrograph: Micrograph
     noise: NoiseModel
     uncertainty: Micrograph | None = None
     lattice: bool = False
+    repaired: int = 0
 
 
 class Denoiser:
@@ -99,6 +103,9 @@ class Denoiser:
     lattice : bool
         Set the waves of a lattice aside before the network looks, where that is better; see
         `lowdose.frame.look_at`. Networks that predict an image are always shown all of it.
+    repair : bool
+        Put the median of their neighbours in the place of single pixels that stick out of all of
+        them by far, see `lowdose.physics.outliers.without_outliers`.
 
     Raises
     ------
@@ -118,12 +125,13 @@ class Denoiser:
         backend: Backend = "auto",
         ensemble: bool = False,
         lattice: bool = True,
+        repair: bool = False,
     ) -> None:
         if tile is not None and tile < _SMALLEST_TILE:
             raise ConfigError(f"tile side is {tile} px; expected at least {_SMALLEST_TILE}")
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
-        self.tile, self.lattice = tile, lattice
+        self.tile, self.lattice, self.repair = tile, lattice, repair
         network, self.record = load_weights(model)
         predicts = CATALOG[self.record.network].predicts
         self.backend = pick_backend(backend, self.device, predicts)
@@ -183,20 +191,24 @@ class Denoiser:
         noise = noise or estimate_noise(micrograph.pixels)
         result = allocate(micrograph.shape)
         errors = allocate(micrograph.shape) if uncertainty else None
-        total, done, lattice = micrograph.pixels.size, 0, False
+        total, done, lattice, repaired = micrograph.pixels.size, 0, False, 0
         with float32_kept():
-            for number, source in enumerate(micrograph.frames()):
+            for number, stored in enumerate(micrograph.frames()):
                 target = _frames(result)[number]
                 error = None if errors is None else _frames(errors)[number]
+                source, count = without_outliers(stored, noise) if self.repair else (stored, 0)
+                repaired += count
                 frame = self._look_at(source, noise)
                 lattice |= frame is not None and frame.sets_aside
                 total += source.size if frame is not None and frame.again else 0
                 for part in self._denoise_frame(source, target, error, frame):
                     done += part
                     progress(done, total)
-        aside = ", lattice set aside" if lattice else ""
-        note = f"lowdose {__version__} {self.record.label} {noise}{aside}"
-        denoised = Denoised(micrograph.with_pixels(result, note), noise, lattice=lattice)
+        note = f"lowdose {__version__} {self.record.label} {noise}"
+        note += ", lattice set aside" if lattice else ""
+        note += f", {repaired} pixels repaired" if self.repair else ""
+        image = micrograph.with_pixels(result, note)
+        denoised = Denoised(image, noise, lattice=lattice, repaired=repaired)
         if errors is None:
             return denoised
         spread = micrograph.with_pixels(errors, f"{note}, standard deviation of each pixel")

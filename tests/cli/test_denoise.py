@@ -242,3 +242,16 @@ def test_a_lattice_that_was_set_aside_is_told_and_recorded(call, tmp_path):
     assert "lattice set aside" not in result.stdout
     set_aside = lowdose.read(tmp_path / "lattice_denoised.mrc").pixels
     assert not np.array_equal(lowdose.read(shown).pixels, set_aside)
+
+
+def test_pixels_that_were_repaired_are_told_and_recorded(call, tmp_path):
+    pixels = np.random.default_rng(0).poisson(30.0, (128, 128)).astype(np.uint16)
+    pixels[5, 7] = pixels[100, 0] = 9000
+    lowdose.write(tmp_path / "hot.tif", Micrograph(pixels))
+    how = ("denoise", "--model", "fast", "--device", "cpu", tmp_path / "hot.tif")
+    assert "pixels repaired" not in call(*how, "-o", tmp_path / "as-it-is.tif").stdout
+    assert "  2 pixels repaired  " in call(*how, "--repair").stdout
+    record = json.loads((tmp_path / "hot_denoised.tif.json").read_text("utf-8"))
+    assert record["pixels_repaired"] == 2
+    assert record["options"]["repair"] is True
+    assert lowdose.read(tmp_path / "hot_denoised.tif").pixels.max() < 60

@@ -104,6 +104,8 @@ class Options:
         Whether to write the standard deviation of each pixel as well.
     lattice : bool
         Whether the waves of a lattice may be set aside, see `lowdose.infer.Denoiser`.
+    repair : bool
+        Whether to replace single pixels that stick out.
     """
 
     model: str = DEFAULT
@@ -112,6 +114,7 @@ class Options:
     nonfinite: Literal["refuse", "fill"] = "refuse"
     uncertainty: bool = False
     lattice: bool = True
+    repair: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:

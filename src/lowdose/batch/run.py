@@ -73,6 +73,8 @@ class Outcome:
         Name of the weights.
     lattice : bool
         Whether a lattice was set aside.
+    repaired : int
+        Single pixels that were replaced.
     """
 
     source: Path
@@ -83,6 +85,7 @@ class Outcome:
     seconds: float = 0.0
     model: str = ""
     lattice: bool = False
+    repaired: int = 0
 
     @property
     def is_skipped(self) -> bool:
@@ -193,6 +196,7 @@ class Batch:
             denoised, calibration = self._denoised(denoiser, micrograph, noise, tell)
         record = provenance(self.options, denoised.noise, denoiser)
         record["lattice_set_aside"] = denoised.lattice
+        record["pixels_repaired"] = denoised.repaired
         if scores:
             record["scores"] = [asdict(each) for each in scores.scores]
         if calibration:
@@ -212,7 +216,15 @@ class Batch:
                     write_record(part, record, started=started, seconds=seconds)
             shape, name = denoised.micrograph.shape, denoiser.record.name
             return Outcome(
-                job.source, target, None, denoised.noise, shape, seconds, name, denoised.lattice
+                job.source,
+                target,
+                None,
+                denoised.noise,
+                shape,
+                seconds,
+                name,
+                denoised.lattice,
+                denoised.repaired,
             )
 
         def outcome() -> Outcome:
@@ -291,6 +303,7 @@ class Batch:
                 backend=self.engine.backend,
                 ensemble=self.engine.ensemble,
                 lattice=self.options.lattice,
+                repair=self.options.repair,
             )
         return self._denoisers[name]
 

@@ -84,6 +84,10 @@ def denoise(
         bool,
         typer.Option("--no-lattice", help="Show a lattice to the network, set none aside."),
     ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Replace single pixels far above or below their neighbours."),
+    ] = False,
     uncertainty: Annotated[
         bool,
         typer.Option("--uncertainty", help="Also write OUT_std: each pixel's standard deviation."),
@@ -112,13 +116,22 @@ def denoise(
       lowdose denoise day1/ day2/ -o clean/
       lowdose denoise frames.mrcs --gain 2.5 --offset 100
       lowdose denoise scan.mrc --uncertainty       writes scan_denoised_std.mrc as well
+      lowdose denoise scan.tif --repair            without hot and dead pixels and X-rays
       find . -name '*.tif' | lowdose denoise - -o clean/
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
     from lowdose.batch import Batch, Engine, Options, find_inputs, plan_jobs
     from lowdose.records import AUTO
 
     choice = opt.noise_choice(gain, offset, readout, dose)
-    options = Options(model, choice, dtype, nonfinite.value, uncertainty, lattice=not no_lattice)
+    options = Options(
+        model,
+        choice,
+        dtype,
+        nonfinite.value,
+        uncertainty,
+        lattice=not no_lattice,
+        repair=repair,
+    )
     listed = sys.stdin if "-" in inputs else ()
     jobs = plan_jobs(find_inputs(inputs, listed=listed), output)
     engine = Engine(device, precision.value, tile, threads, backend.value, ensemble)
@@ -187,6 +200,7 @@ def _line(outcome: Outcome, *, is_choice: bool) -> str:
     noise = f"{outcome.noise} ({outcome.noise.basis})" if outcome.noise else ""
     how = f"  {outcome.model}" if is_choice else ""
     how += "  lattice set aside" if outcome.lattice else ""
+    how += f"  {outcome.repaired} pixels repaired" if outcome.repaired else ""
     return f"{outcome.source} -> {outcome.target}  {size}  {noise}{how}  {outcome.seconds:.1f} s"
 
 
