@@ -29,8 +29,9 @@ _SIGNIFICANT = 3.0
 _CLEAR = 0.5
 # A result that holds less than this part of the recorded amplitude shows nothing there.
 _LEAST_AMPLITUDE = 0.1
-# So much of it the spots of a lattice that was set aside hold in rings that are noise but for them.
-_OF_SPOTS = 0.3
+# So much of it the spots of a lattice that was set aside hold in rings that are noise but for them,
+# and so much of the evidence is enough to know of them.
+_OF_SPOTS, _KNOWN_SPOTS = 0.3, 0.5
 # Results of honest weights end so much before the data, at most; see `result_resolution`.
 _SHORTFALL = 1.75
 # Of the width of the image: periods longer than this share have rings of less than a hundred
@@ -200,7 +201,8 @@ def invented_detail(found: Resolution, *, lattice: bool = False) -> Finding:
     tenth of the recorded amplitude: the largest of 272 honest results was 0.85 of real micrographs
     and 0.90 of simulated ones, and a pattern that the network adds to everything has 0.97 and more.
     So have faint spots of a lattice that both halves hold, since it is set aside in both, in rings
-    that are noise but for them: there three tenths of the amplitude are asked for.
+    that are noise but for them: there three tenths of the amplitude are asked for, and half of the
+    evidence is enough to know of them.
     It is not seen where the data hold structure of its size: what is invented among real structure
     is a matter for `contradictions`.
 
@@ -211,9 +213,9 @@ def invented_detail(found: Resolution, *, lattice: bool = False) -> Finding:
     lattice : bool
         Whether one was set aside.
     """
-    least = _OF_SPOTS if lattice else _LEAST_AMPLITUDE
+    least, known = (_OF_SPOTS, _KNOWN_SPOTS) if lattice else (_LEAST_AMPLITUDE, 1.0)
     # Two in a row: one is an accident now and then. What neither shows both may.
-    is_shown = (found.evidence[1:] + found.evidence[:-1]) / math.sqrt(2) > 1
+    is_shown = (found.evidence[1:] + found.evidence[:-1]) / math.sqrt(2) > known
     rings = ~is_shown & (np.minimum(found.amplitude[1:], found.amplitude[:-1]) > least)
     agreement = np.minimum(found.agreement[1:], found.agreement[:-1])
     value = float(np.max(agreement, initial=0.0, where=rings))
