@@ -25,6 +25,8 @@ _PROBE = 64
 _LEAST_PROBED = 96
 # So many a side; whether to set a lattice aside asks for more pixels than the share.
 _FEWEST_PROBES, _MOST_PROBES = 2, 4
+# A second look costs little where it is no better, for its result is half of what comes out.
+_DOUBT = 2.0
 # A lattice is looked for in blocks that hold at most the square of so many pixels, before it is in
 # all of an image.
 _MOST_PIXELS = 1024
@@ -201,7 +203,7 @@ class _Look:
         counts = float(shown.noisy.mean())
         once = Probe.of_change(first[0], first[1], change, counts=counts, kept=kept)
         twice = Probe.of_change(both[0], both[1], change, counts=counts, kept=kept / 2)
-        return twice.beats(once)
+        return twice.beats(once, by=_DOUBT)
 
     def _shown(self, frame: Frame, windows: list[Window]) -> Shown:
         assert isinstance(frame.scaling, Scaling)

@@ -139,11 +139,13 @@ class Probe:
         gained = share * (2 * derivative - share * energy)
         return float(share * ((gained - _LEAST_GAIN) / (_FULL_GAIN - _LEAST_GAIN)).clamp(0, 1))
 
-    def beats(self, other: Probe) -> bool:
-        """Whether it leaves less error than another look at the same windows, beyond doubt."""
+    def beats(self, other: Probe, *, by: float = 3.0) -> bool:
+        """Whether it leaves less error than another look at the same windows, by so many of its
+        standard errors.
+        """
         gained, of_other = (2 * of.derivative - of.noise.square() for of in (self, other))
         more = gained - of_other
-        return bool(more.mean() - 2 * (self.kept - other.kept) > 3 * _uncertainty(more))
+        return bool(more.mean() - 2 * (self.kept - other.kept) > by * _uncertainty(more))
 
 
 def _uncertainty(values: Tensor) -> Tensor:

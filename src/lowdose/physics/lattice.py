@@ -104,7 +104,8 @@ def waves_like(
     """Find the waves in an image that a first estimate of it has, by a Wiener filter.
 
     What an estimate holds in a frequency of a block, over that and the noise, is the part of the
-    noisy image that is kept there.
+    noisy image that is kept there. Of fine waves it is so much again as the estimate has them
+    around each pixel: there are none in the vacuum beside a crystal.
 
     Parameters
     ----------
@@ -125,7 +126,14 @@ def waves_like(
 
     def found(noisy: _Spectra, estimate: _Spectra) -> tuple[Tensor, Tensor]:
         share = estimate.power / (1 + estimate.power)
-        return noisy.filtered(share), share
+        is_fine = _frequencies(side, share.device) >= _LOWEST
+        # The same again around each pixel: what the estimate has there, over that and the noise.
+        there = _summed(estimate.filtered(is_fine.float()).square())
+        noise = (share * is_fine).square().mean((1, 2))[:, None, None] * _summed(
+            noisy.seen.square()
+        )
+        part = there / (there + noise).clamp_min(1e-12)
+        return noisy.filtered(share * ~is_fine) + part * noisy.filtered(share * is_fine), share
 
     return _overlapped([rows, estimate], waves, side, found)
 
@@ -178,12 +186,14 @@ class _Spectra:
         # Its squares add up to 1 from one half to the next.
         self.window = (profile[:, None] * profile).to(blocks.device)
         seen_y, seen_x = (each * profile for each in (there_y, there_x))
-        seen = (seen_y[:, :, None] * seen_x[:, None, :]).to(blocks.device)
+        self.seen = (seen_y[:, :, None] * seen_x[:, None, :]).to(blocks.device)
         count, weight = (
             (down.sum(1) * across.sum(1)).to(blocks.device)[:, None, None]
             for down, across in ((there_y, there_x), (seen_y.square(), seen_x.square()))
         )
-        self._half = torch.fft.rfft2((blocks - blocks.sum((1, 2), keepdim=True) / count) * seen)
+        self._half = torch.fft.rfft2(
+            (blocks - blocks.sum((1, 2), keepdim=True) / count) * self.seen
+        )
         self._weight = weight
 
     @cached_property
