@@ -188,21 +188,24 @@ class _Look:
             return False
         count = min(min(shape) // side, _MOST_PROBES)
         shown = self._shown(frame, _windows(shape, side, count)[:: count + 1])
+
+        def taken_off(moved: Tensor | float) -> tuple[Tensor, Tensor]:
+            """Noise after one look at pixels that were moved, and the mean of it after two."""
+            pixels = shown.stabilised + moved
+            first = frame.share * self.network(*shown.told(shown.rest + moved))
+            waves = _waves_like(pixels - first, pixels)
+            scaling = fit_scaling(shown.noisy.flatten()[None], self.readout, aside=waves.flatten())
+            second = self.network(*replace(shown, scaling=scaling).told(pixels - waves))
+            return first, (first + second) / 2
+
         change = random_change(shown, self._rng())
-        rests = shown.rest, shown.rest + change
-        pixels = shown.stabilised, shown.stabilised + change
-        first = [frame.share * each for each in self.network(*shown.told(*rests)).chunk(2)]
-        waves = [_waves_like(each - noise, each) for each, noise in zip(pixels, first, strict=True)]
-        scaling = fit_scaling(
-            shown.noisy.flatten()[None], self.readout, aside=waves[0].flatten()[None]
+        counts, kept = float(shown.noisy.mean()), frame.share * frame.kept
+        once, twice = (
+            Probe.of_change(noise, moved, change, counts=counts, kept=in_waves)
+            for noise, moved, in_waves in zip(
+                taken_off(0.0), taken_off(change), (kept, kept / 2), strict=True
+            )
         )
-        rests = pixels[0] - waves[0], pixels[1] - waves[1]
-        second = self.network(*replace(shown, scaling=scaling).told(*rests)).chunk(2)
-        both = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
-        kept = frame.share * frame.kept
-        counts = float(shown.noisy.mean())
-        once = Probe.of_change(first[0], first[1], change, counts=counts, kept=kept)
-        twice = Probe.of_change(both[0], both[1], change, counts=counts, kept=kept / 2)
         return twice.beats(once, by=_DOUBT)
 
     def _shown(self, frame: Frame, windows: list[Window]) -> Shown:
