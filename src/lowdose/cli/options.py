@@ -25,7 +25,7 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Tile = Annotated[
-    int | None, typer.Option(min=16, help="Side of the tiles in pixels; by default as memory has.")
+    int | None, typer.Option(min=64, help="Side of the tiles in pixels; by default as memory has.")
 ]
 Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same noise.")]
