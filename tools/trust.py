@@ -169,7 +169,7 @@ def calibrate(truths: list[Any], doses: list[float], weights: str) -> dict[str, 
         "images": len(truths),
         "command": "python tools/trust.py calibrate VAL",
     }
-    path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", "utf-8")
     return {f"{weights}: factor": record["calibration"]["factor"]}
 
 

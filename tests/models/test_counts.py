@@ -183,7 +183,14 @@ def test_an_image_left_alone_is_as_far_off_as_its_noise():
     ):
         assert torch.equal(estimate, noisy)
     _, deviation = estimate_with_error(Says(3.0), shown(noisy, readout), share=0.0)
-    torch.testing.assert_close(deviation, (noisy + 25).sqrt())
+    torch.testing.assert_close(deviation, (noisy + 25.375).sqrt())
+
+
+def test_a_pixel_without_electrons_that_is_left_alone_is_not_certain():
+    nothing = torch.zeros(1, 1, 8, 8)
+    seen = shown(nothing, torch.zeros(1))
+    _, deviation = estimate_with_error(Says(3.0), seen, share=0.0)
+    assert deviation.min() > 0.5
 
 
 def test_only_the_share_is_taken_off():

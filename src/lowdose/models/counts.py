@@ -208,6 +208,10 @@ class Shown:
         change = (share * noise).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
         return unstabilise(self.stabilised - change, self.readout)
 
+    def slope(self, electrons: Tensor) -> Tensor:
+        """By how much electrons change with the stabilised value; never 0, as noise is not."""
+        return (electrons + (0.375 + self.readout**2)).clamp_min(0.375).sqrt()
+
 
 def random_change(shown: Shown, rng: torch.Generator) -> Tensor:
     """Small random signs, correlated like the noise, to move the stabilised pixels by."""
@@ -281,8 +285,7 @@ def estimate_with_error(
         Expected electrons and root of their expected squared error.
     """
     if share == 0:
-        return shown.noisy, (shown.noisy.clamp_min(0) + shown.readout**2).sqrt()
+        return shown.noisy, shown.slope(shown.noisy)
     noise, deviation = network.with_deviation(*shown.told(shown.rest))  # type: ignore[operator]
     electrons = shown.electrons(noise, share)
-    slope = (electrons + (0.375 + shown.readout**2)).clamp_min(0.375).sqrt()
-    return electrons, (deviation.square() + kept).sqrt() * slope
+    return electrons, (deviation.square() + kept).sqrt() * shown.slope(electrons)
