@@ -74,7 +74,7 @@ CARDS = {
         ),
     ),
     "fast": Card(
-        "as everyday, at a third of its work and a little less quality: for large folders",
+        "as everyday, at less than half of its work and a little less quality: for large folders",
         OF_OURS,
     ),
     "atrous-narrow-low": Card(
