@@ -195,7 +195,8 @@ class _Look:
             first = frame.share * self.network(*shown.told(shown.rest + moved))
             waves = _waves_like(pixels - first, pixels)
             scaling = fit_scaling(shown.noisy.flatten()[None], self.readout, aside=waves.flatten())
-            second = self.network(*replace(shown, scaling=scaling).told(pixels - waves))
+            again = Shown(shown.noisy, self.readout, scaling, self.correlation)
+            second = self.network(*again.told(pixels - waves))
             return first, (first + second) / 2
 
         change = random_change(shown, self._rng())

@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from lowdose.data.pairs import Batch
-from lowdose.train.loss import ede2018_loss, loss_of_image, noise_unit_loss
+from lowdose.models.unet import UNet
+from lowdose.train.loss import (
+    ede2018_loss,
+    loss_of_image,
+    loss_of_noise,
+    loss_of_spread,
+    noise_unit_loss,
+)
 
 
 def exposure(electrons, readout_std=0.0, shape=(3, 1, 128, 128)):
@@ -109,3 +116,20 @@ def test_an_image_network_that_knows_the_truth_at_the_noisy_mean_loses_nothing()
     assert loss_of_image(network, batch).max() < 1e-6
     worse = loss_of_image(lambda seen: truth + 0.1, batch)
     torch.testing.assert_close(worse, torch.full((2,), 10**0.5))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own parts
+@pytest.mark.parametrize("loss", [loss_of_noise, loss_of_spread])
+def test_the_compiler_can_follow_a_loss_in_one_piece(loss):
+    electrons = torch.full((2, 1, 32, 32), 30.0)
+    batch = Batch(
+        noisy=electrons + 1,
+        clean=electrons,
+        readout_std=torch.zeros(2),
+        shift=torch.zeros(2),
+        widen=torch.ones(2),
+        correlation=torch.zeros(2, 2),
+    )
+    network = UNet((8, 16), (1, 1), 2, correlated=True, spread=4)
+    found = torch._dynamo.explain(loss)(network, batch)
+    assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons

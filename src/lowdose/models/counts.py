@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -154,9 +153,10 @@ def _uncertainty(values: Tensor) -> Tensor:
     return deviation / math.sqrt(values.numel())
 
 
-@dataclass(frozen=True)
 class Shown:
     """Recorded electrons as a network is shown them.
+
+    No dataclass that finds its tensors when asked: `torch.compile` could not follow it.
 
     Parameters
     ----------
@@ -171,28 +171,27 @@ class Shown:
     aside : Tensor, shape (B, 1, H, W), or float
         What a network need not see of the stabilised pixels, as the waves of a lattice: taken off
         before it looks, and put back.
+
+    Attributes
+    ----------
+    stabilised : Tensor, like `noisy`
+        Pixels whose noise has unit deviation.
+    rest : Tensor, like `noisy`
+        What is left of them for the network to see.
     """
 
-    noisy: Tensor
-    readout_std: Tensor
-    scaling: Scaling
-    correlation: Tensor | None = None
-    aside: Tensor | float = 0.0
-
-    @cached_property
-    def readout(self) -> Tensor:
-        """Readout noise as (B, 1, 1, 1)."""
-        return self.readout_std.view(-1, 1, 1, 1)
-
-    @cached_property
-    def stabilised(self) -> Tensor:
-        """Pixels whose noise has unit deviation, like `noisy`."""
-        return stabilise(self.noisy, self.readout)
-
-    @property
-    def rest(self) -> Tensor:
-        """What is left of them for the network to see."""
-        return self.stabilised - self.aside
+    def __init__(
+        self,
+        noisy: Tensor,
+        readout_std: Tensor,
+        scaling: Scaling,
+        correlation: Tensor | None = None,
+        aside: Tensor | float = 0.0,
+    ) -> None:
+        self.noisy, self.scaling, self.correlation = noisy, scaling, correlation
+        self.readout = readout_std.view(-1, 1, 1, 1)
+        self.stabilised = stabilise(noisy, self.readout)
+        self.rest = self.stabilised - aside
 
     def told(self, *rests: Tensor) -> tuple[Tensor, ...]:
         """What to call a network with so that it sees these, one after the other."""
