@@ -67,11 +67,6 @@ class Frame:
     kept: float = 0.0
     again: bool = False
 
-    @property
-    def sets_aside(self) -> bool:
-        """Whether waves of a lattice are set aside, now or in a second look."""
-        return self.waves is not None or self.again
-
 
 @torch.inference_mode()
 def look_at(

@@ -70,6 +70,8 @@ class Denoised:
         Where it was asked for: the standard deviation of each pixel, float32, in the same units.
     lattice : bool
         Whether the waves of a lattice were set aside, in any frame.
+    twice : bool
+        Whether any frame was looked at twice, see `lowdose.frame.look_again`.
     repaired : int
         Single pixels that stuck out of the noise and were replaced, in all frames.
     """
@@ -78,6 +80,7 @@ class Denoised:
     noise: NoiseModel
     uncertainty: Micrograph | None = None
     lattice: bool = False
+    twice: bool = False
     repaired: int = 0
 
 
@@ -191,7 +194,8 @@ class Denoiser:
         noise = noise or estimate_noise(micrograph.pixels)
         result = allocate(micrograph.shape)
         errors = allocate(micrograph.shape) if uncertainty else None
-        total, done, lattice, repaired = micrograph.pixels.size, 0, False, 0
+        total, done, repaired = micrograph.pixels.size, 0, 0
+        lattice = twice = False
         with float32_kept():
             for number, stored in enumerate(micrograph.frames()):
                 target = _frames(result)[number]
@@ -199,16 +203,19 @@ class Denoiser:
                 source, count = without_outliers(stored, noise) if self.repair else (stored, 0)
                 repaired += count
                 frame = self._look_at(source, noise)
-                lattice |= frame is not None and frame.sets_aside
-                total += source.size if frame is not None and frame.again else 0
+                if frame is not None:
+                    lattice |= frame.waves is not None
+                    twice |= frame.again
+                    total += source.size if frame.again else 0
                 for part in self._denoise_frame(source, target, error, frame):
                     done += part
                     progress(done, total)
         note = f"lowdose {__version__} {self.record.label} {noise}"
         note += ", lattice set aside" if lattice else ""
-        note += f", {repaired} pixels repaired" if self.repair else ""
+        note += ", looked at twice" if twice else ""
+        note += f", pixels repaired: {repaired}" if self.repair else ""
         image = micrograph.with_pixels(result, note)
-        denoised = Denoised(image, noise, lattice=lattice, repaired=repaired)
+        denoised = Denoised(image, noise, lattice=lattice, twice=twice, repaired=repaired)
         if errors is None:
             return denoised
         spread = micrograph.with_pixels(errors, f"{note}, standard deviation of each pixel")

@@ -234,9 +234,10 @@ def test_a_lattice_that_was_set_aside_is_told_and_recorded(call, tmp_path):
     noisy = tmp_path / "lattice.mrc"
     call("simulate", "lattice", "-o", noisy, "--dose", "10", "--seed", "103", "--size", "384")
     result = call("denoise", "--model", "fast", "--device", "cpu", noisy)
-    assert "  lattice set aside  " in result.stdout
+    assert "  lattice set aside  looked at twice  " in result.stdout
     record = noisy.with_name("lattice_denoised.mrc.json")
-    assert json.loads(record.read_text("utf-8"))["lattice_set_aside"] is True
+    told = json.loads(record.read_text("utf-8"))
+    assert told["lattice_set_aside"] is told["looked_at_twice"] is True
     shown = tmp_path / "shown.mrc"
     result = call("denoise", "--model", "fast", "--no-lattice", noisy, "-o", shown)
     assert "lattice set aside" not in result.stdout
@@ -250,7 +251,7 @@ def test_pixels_that_were_repaired_are_told_and_recorded(call, tmp_path):
     lowdose.write(tmp_path / "hot.tif", Micrograph(pixels))
     how = ("denoise", "--model", "fast", "--device", "cpu", tmp_path / "hot.tif")
     assert "pixels repaired" not in call(*how, "-o", tmp_path / "as-it-is.tif").stdout
-    assert "  2 pixels repaired  " in call(*how, "--repair").stdout
+    assert "  pixels repaired: 2  " in call(*how, "--repair").stdout
     record = json.loads((tmp_path / "hot_denoised.tif.json").read_text("utf-8"))
     assert record["pixels_repaired"] == 2
     assert record["options"]["repair"] is True

@@ -85,7 +85,7 @@ def test_a_denoiser_that_repairs_says_how_much_and_leaves_nothing_bright():
     image = Micrograph(np.stack([faulty, counts]))
     told = repairs(image, noise=COUNTS)
     assert told.repaired == len(places[0])
-    assert told.micrograph.history[-1].endswith(f", {told.repaired} pixels repaired")
+    assert told.micrograph.history[-1].endswith(f", pixels repaired: {told.repaired}")
     assert np.array_equal(image.pixels[0], faulty)
     left = plain(image, noise=COUNTS).micrograph.pixels[0] - clean
     repaired = told.micrograph.pixels[0] - clean

@@ -73,6 +73,8 @@ class Outcome:
         Name of the weights.
     lattice : bool
         Whether a lattice was set aside.
+    twice : bool
+        Whether it was looked at twice.
     repaired : int
         Single pixels that were replaced.
     """
@@ -85,6 +87,7 @@ class Outcome:
     seconds: float = 0.0
     model: str = ""
     lattice: bool = False
+    twice: bool = False
     repaired: int = 0
 
     @property
@@ -196,6 +199,7 @@ class Batch:
             denoised, calibration = self._denoised(denoiser, micrograph, noise, tell)
         record = provenance(self.options, denoised.noise, denoiser)
         record["lattice_set_aside"] = denoised.lattice
+        record["looked_at_twice"] = denoised.twice
         record["pixels_repaired"] = denoised.repaired
         if scores:
             record["scores"] = [asdict(each) for each in scores.scores]
@@ -224,6 +228,7 @@ class Batch:
                 seconds,
                 name,
                 denoised.lattice,
+                denoised.twice,
                 denoised.repaired,
             )
 

@@ -200,7 +200,8 @@ def _line(outcome: Outcome, *, is_choice: bool) -> str:
     noise = f"{outcome.noise} ({outcome.noise.basis})" if outcome.noise else ""
     how = f"  {outcome.model}" if is_choice else ""
     how += "  lattice set aside" if outcome.lattice else ""
-    how += f"  {outcome.repaired} pixels repaired" if outcome.repaired else ""
+    how += "  looked at twice" if outcome.twice else ""
+    how += f"  pixels repaired: {outcome.repaired}" if outcome.repaired else ""
     return f"{outcome.source} -> {outcome.target}  {size}  {noise}{how}  {outcome.seconds:.1f} s"
 
 

@@ -52,7 +52,7 @@ def outliers(pixels: NDArray[Any], deviation: Deviation, *, sign: int) -> Outlie
     sign : {1, -1}
         Above or below.
     """
-    pixels = np.asarray(pixels, np.float64 if pixels.dtype.itemsize > 2 else np.float32)
+    pixels = np.asarray(pixels, np.result_type(pixels, np.float32))
     inner = pixels[1:-1, 1:-1]
     if not inner.size:
         nowhere = np.zeros(0, np.intp)

@@ -151,7 +151,8 @@ def review(
     findings += [_gain(scores, denoiser.record.name)]
     findings += [familiarity(calibration)] if calibration else []
     findings += [*residual_findings(*pixels, noise), contradiction_finding(evidence)]
-    findings += resolution_findings(resolution, lattice=denoised.lattice)
+    is_aside = denoised.lattice or denoised.twice
+    findings += resolution_findings(resolution, lattice=is_aside)
     peaks = lattice_peaks(*pixels)
     findings += [lattice_finding(peaks)]
     progress("testing the result", 4, 4)
