@@ -90,7 +90,7 @@ def test_masked_and_clipped_areas_are_left_out():
     image[:, 64:] = 255
     scatter = measure_scatter([image])
     assert scatter.mean.max() < 100
-    assert scatter.blocks.sum() == 32 * 8
+    assert 32 * 8 - len(scatter.mean) < scatter.blocks.sum() <= 32 * 8
 
 
 def test_vacuum_without_a_single_electron_belongs_to_the_line():

@@ -66,6 +66,8 @@ _WIDTHS = tuple(0.1 * step for step in range(16))
 _BINS = 32
 _PIXELS_AT_A_TIME = 1 << 17
 _LEAST_BLOCKS = 24
+# A line is fitted again with the weights of the one before, until it changes by less than this.
+_MOST_STEPS, _SETTLED = 20, 1e-6
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def measure_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
     """
     windows = list(windows)
     bins = _bins(windows)
-    if not bins:
+    if not bins.shape[1]:
         return None
     if_white = _scatter(bins)
     correlation = _correlation(bins)
@@ -240,41 +242,45 @@ def _beyond_a_blur(found: Scatter, coarse: Scatter, blocks: Scatter) -> float:
     return float(min(more, most))
 
 
-def _scatter(bins: list[NDArray[np.float64]]) -> Scatter:
+def _scatter(bins: NDArray[np.float64]) -> Scatter:
     return Scatter(
-        np.array([blocks[0].mean() for blocks in bins]),
-        np.array([_quantile(blocks[1], QUANTILE) for blocks in bins]) / QUANTILE_OF_UNIT_NOISE,
-        np.array([blocks.shape[1] for blocks in bins]),
+        bins[0].mean(axis=1),
+        _quantile(bins[1], QUANTILE) / QUANTILE_OF_UNIT_NOISE,
+        np.full(bins.shape[1], bins.shape[2]),
     )
 
 
 def _bins(
     windows: list[NDArray[Any]],
     statistics: Callable[[NDArray[Any]], NDArray[np.float64]] | None = None,
-) -> list[NDArray[np.float64]]:
-    """Statistics of the blocks of all windows, by intensity, darkest first; maybe none."""
+) -> NDArray[np.float64]:
+    """Statistics of the blocks of all windows, by intensity, darkest first.
+
+    Shape (statistics, intensities, blocks): intensities of as many blocks each, maybe none.
+    """
     of_strip = statistics or _block_statistics
     parts = [of_strip(strip) for window in windows for strip in _strips(window)]
     parts = parts or [np.empty((4, 0))]
     blocks = np.concatenate(parts, axis=1)
     # A constant block is a mask, a border or a clipped area, unless nothing arrived there.
     blocks = blocks[:, (blocks[1] > 0) | (blocks[0] == 0)]
-    count = min(_BINS, blocks.shape[1] // _LEAST_BLOCKS)
-    order = np.array_split(np.argsort(blocks[0], kind="stable"), count) if count else []
-    return [blocks[:, i] for i in order]
+    found = blocks.shape[1]
+    count = min(_BINS, found // _LEAST_BLOCKS)
+    taken = found - found % count if count else 0  # the few beyond are left out, here and there
+    order = np.argsort(blocks[0], kind="stable")[np.arange(taken) * found // max(taken, 1)]
+    return blocks[:, order].reshape(len(blocks), count, taken // count if count else 0)
 
 
-def _correlation(bins: list[NDArray[np.float64]]) -> tuple[float, float]:
+def _correlation(bins: NDArray[np.float64]) -> tuple[float, float]:
     """Correlation of neighbours along y and along x; none where there is little to measure."""
-    if len(bins) < _BINS:
+    if bins.shape[1] < _BINS:
         return 0.0, 0.0
-    found = []
-    for _, energy, *products in bins:
-        quiet = energy <= _quantile(energy, _QUIET)
-        total = max(float(energy[quiet].sum()), 1e-300)
-        found.append([product[quiet].sum() / total for product in products])
-    blocks = float(np.median([stack.shape[1] for stack in bins]))
-    least = np.quantile(found, _LEAST, axis=0) - _CHANCE * (_OF_BLOCKS**-0.5 - blocks**-0.5)
+    energy, products = bins[1], bins[2:]
+    quiet = energy <= _quantile(energy, _QUIET)[:, None]
+    total = np.maximum((energy * quiet).sum(axis=1), 1e-300)
+    found = (products * quiet).sum(axis=2) / total
+    blocks = bins.shape[2]
+    least = _quantile(found, _LEAST) - _CHANCE * (_OF_BLOCKS**-0.5 - blocks**-0.5)
     down, across = np.interp(least, _OF_CURVATURE, _OF_NOISE)
     by_chance, least_known = _LEAST_CORRELATION
     threshold = max(by_chance * (_OF_BLOCKS / blocks) ** 0.5, least_known)
@@ -294,18 +300,19 @@ def fit_line(scatter: Scatter) -> Line:
     place = (mean - centre) / width
     expected = np.maximum(variance, variance.mean() * 1e-3)
     trust = np.ones_like(mean)
-    for _ in range(20):
+    for _ in range(_MOST_STEPS):
         slope, intercept, unit_variance = _weighted_line(
             place, variance, scatter.blocks * trust / expected**2
         )
         line = np.maximum(slope * place + intercept, variance.mean() * 1e-3)
         excess = (variance - line) / line
-        spread = max(1.48 * float(np.median(np.abs(excess))), 0.01)
-        trust = 1 / (1 + (excess / (2 * spread)) ** 2)
+        distance = float(_quantile(np.abs(excess), 0.5))
+        trust = 1 / (1 + (excess / (2 * max(1.48 * distance, 0.01))) ** 2)
+        if np.abs(line - expected).max() < _SETTLED * line.max():
+            break
         expected = line
     residual = float(np.average(excess**2, weights=trust)) * float(scatter.blocks.mean())
     slope, slope_std = slope / width, (unit_variance * residual) ** 0.5 / width
-    distance = float(np.median(np.abs(excess)))
     return Line(slope, intercept - slope * centre, slope_std, distance)
 
 
@@ -325,13 +332,15 @@ def _weighted_line(
     return slope, middle_y - slope * middle_x, 1 / spread
 
 
-def _quantile(values: NDArray[np.float64], share: float) -> float:
-    """numpy.quantile of a few hundred values, which takes six times as long."""
-    place = share * (len(values) - 1)
+def _quantile(values: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """numpy.quantile along the last axis, which takes six times as long for a few hundred."""
+    place = share * (values.shape[-1] - 1)
     below = int(place)
-    above = min(below + 1, len(values) - 1)
-    low, high = np.partition(values, (below, above))[[below, above]]
-    return float(low + (high - low) * (place - below))
+    above = min(below + 1, values.shape[-1] - 1)
+    ends = np.partition(values, (below, above), axis=-1)
+    low, high = ends[..., below], ends[..., above]
+    between: NDArray[np.float64] = low + (high - low) * (place - below)
+    return between
 
 
 def _strips(window: NDArray[Any]) -> Iterator[NDArray[Any]]:
