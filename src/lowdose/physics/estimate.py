@@ -52,11 +52,12 @@ _FEW = 0.5
 _QUIETER, _NEAR = (0.2, 3.0), (0.1, 2.0)
 # Relative deviation of a bin's variance of white noise, times the root of its blocks.
 _SCATTER = 0.6
-# A slope this many times the step is a gain of more than one step, where the noise is above this
-# fraction of the image's range: fine texture of fracture surfaces makes lines of a slope of 2, and
-# the noise that good micrographs taken for truths hold themselves, of any slope at high doses, is
-# below. Integers of two bytes are what cameras store, and less is asked of them.
-_STEEP, _CAMERA, _CAMERA_16_BIT = 2.5, 0.055, 0.03
+# A slope this many times the step is a gain of more than one step: fine texture of fracture
+# surfaces makes lines of a slope of 2. These types are what cameras store; of others it holds where
+# the noise is above this fraction of the image's range, for counts simulated from good micrographs
+# bring the noise that these hold themselves, of any slope at high doses but below that.
+_STEEP, _CAMERA = 2.5, 0.055
+_OF_CAMERAS = "u2", "i2", "i4"
 
 
 def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
@@ -149,7 +150,7 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
     if ratio < _LEAST_COUNT_NOISE and noise**2 < 0.1 * step**2:
         return NoiseModel(0.0, basis="no noise but rounding")
     is_grey = sample.dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
-    steps = line.least / step if relative > _least_noise_of_a_camera(sample) else 0.0
+    steps = line.least / step if _may_be_of_a_camera(sample, relative) else 0.0
     if ratio < _LEAST_COUNT_NOISE or (
         is_clear and _is_refuted(ratios, steps, white, is_grey=is_grey)
     ):
@@ -168,10 +169,10 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
     )
 
 
-def _least_noise_of_a_camera(sample: NDArray[Any]) -> float:
-    """Noise over range from which on whole numbers may be those of a camera."""
-    is_16_bit = sample.dtype.kind in "ui" and sample.dtype.itemsize == 2
-    return _CAMERA_16_BIT if is_16_bit else _CAMERA
+def _may_be_of_a_camera(sample: NDArray[Any], relative: float) -> bool:
+    """Whether whole numbers may hold several steps an electron, by their type or their noise."""
+    kind = f"{sample.dtype.kind}{sample.dtype.itemsize}"  # in any order of bytes
+    return kind in _OF_CAMERAS or relative > _CAMERA
 
 
 def _are_plain_counts(model: NoiseModel, scatter: Scatter) -> bool:
@@ -209,7 +210,7 @@ def _from_line_beside_lattice(
         if len(ratios) and abs(float(np.median(ratios)) - 1) < _CERTAIN:
             return NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
     noise = math.sqrt(float(np.median(scatter.variance)))
-    is_camera = noise > _least_noise_of_a_camera(sample) * _range(sample)
+    is_camera = _may_be_of_a_camera(sample, noise / max(_range(sample), 1e-300))
     is_electrons = scatter.is_white and step is not None and line.least > _STEEP * step
     were_counts = step == model.gain
     return model if were_counts and not (is_camera and is_electrons) else _from_line(line, scatter)
