@@ -226,6 +226,38 @@ def test_interpolated_counts_rounded_to_whole_numbers_are_not_taken_for_counts()
     assert model.gain < 0.5
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("dose", [10, 50])
+def test_interpolated_counts_are_not_taken_for_counts_of_hundredths(dose, fraction):
+    electrons = counts(dose).astype("f8")
+    for axis in (0, 1):
+        electrons = (1 - fraction) * electrons + fraction * np.roll(electrons, 1, axis)
+    model = estimate_noise(electrons.astype("f4"))
+    alone = fraction**2 + (1 - fraction) ** 2
+    expected = alone * np.sqrt(dose * smooth())  # the root of its square, along both axes
+    np.testing.assert_allclose(model.noise_std(dose * smooth()), expected, rtol=0.1)
+    correlation = fraction * (1 - fraction) / alone
+    assert model.correlation == pytest.approx((correlation, correlation), abs=0.05)
+
+
+def test_counts_interpolated_half_a_pixel_aside_and_binned_are_no_counts_of_a_quarter():
+    electrons = counts(20, 1024).astype("f8")
+    for axis in (0, 1):
+        electrons = (electrons + np.roll(electrons, 1, axis)) / 2
+    image = electrons.reshape(512, 2, 512, 2).sum(axis=(1, 3))
+    expected = 4 * 20 * smooth(1024).reshape(512, 2, 512, 2).mean(axis=(1, 3))
+    claimed = estimate_noise(image.astype("f4")).noise_std(expected)
+    np.testing.assert_allclose(claimed, 0.75 * np.sqrt(expected), rtol=0.1)
+
+
+@pytest.mark.parametrize("side", [2, 4])
+def test_means_of_whole_squares_of_counts_are_counts_of_a_fraction(side):
+    electrons = counts(20, 512 * side).astype("f4")
+    image = electrons.reshape(512, side, 512, side).mean(axis=(1, 3))
+    model = estimate_noise(image)
+    assert (model.gain, model.offset, model.correlation) == (1 / side**2, 0, (0, 0))
+
+
 @pytest.mark.parametrize("readout", [0.5, 2, 5])
 @pytest.mark.parametrize("dose", [50, 200, 1000, 5000])
 @pytest.mark.parametrize(("gain", "dtype"), [(4.0, ">u2"), (9.0, "i4")])

@@ -123,7 +123,7 @@ def neighbours(width):
 def test_correlation_and_variance_of_blurred_noise_are_found(width):
     scatter = measure_scatter([blurred(width, seed=seed) for seed in range(4)])
     assert scatter.correlation == pytest.approx((neighbours(width),) * 2, abs=0.03)
-    assert scatter.variance.mean() == pytest.approx(blurred(width).var(), rel=0.08)
+    assert scatter.variance.mean() == pytest.approx(blurred(width).var(), rel=0.1)
     assert scatter.if_white.variance.mean() < 0.7 * blurred(width).var()
 
 
@@ -131,7 +131,7 @@ def test_correlation_and_variance_of_blurred_noise_are_found(width):
 def test_each_axis_has_its_own_correlation(widths, found):
     noise = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(512, 512)), widths)
     correlation = measure_scatter([noise]).correlation
-    assert correlation[found] == pytest.approx(neighbours(0.8), abs=0.03)
+    assert correlation[found] == pytest.approx(neighbours(0.8), abs=0.05)
     assert correlation[1 - found] == 0
 
 
@@ -139,7 +139,6 @@ def test_each_axis_has_its_own_correlation(widths, found):
 def test_white_noise_has_no_correlation(seed):
     scatter = measure_scatter([blurred(0, seed=seed)])
     assert scatter.correlation == (0, 0)
-    assert scatter.if_white is None
 
 
 def test_a_smooth_specimen_does_not_correlate_its_noise():
@@ -150,7 +149,32 @@ def test_a_smooth_specimen_does_not_correlate_its_noise():
 
 
 def test_an_image_too_small_to_tell_is_taken_for_white():
-    assert measure_scatter([blurred(0.9, (128, 128))]).correlation == (0, 0)
+    assert measure_scatter([blurred(0.9, (96, 96))]).correlation == (0, 0)
+
+
+def interpolated(image, fraction):
+    """Moved by a fraction of a pixel along both axes."""
+    taps = [fraction, 1 - fraction, 0]
+    rows = ndimage.convolve1d(image, taps, axis=0, mode="mirror")
+    return ndimage.convolve1d(rows, taps, axis=1, mode="mirror")
+
+
+@pytest.mark.parametrize("fraction", [0.15, 0.3, 0.5])
+def test_correlation_and_variance_of_interpolated_noise_are_found(fraction):
+    """No Gaussian: neighbours share a part, and pixels further apart none."""
+    noise = interpolated(blurred(0), fraction)
+    scatter = measure_scatter([noise])
+    alone = fraction**2 + (1 - fraction) ** 2
+    assert scatter.correlation == pytest.approx((fraction * (1 - fraction) / alone,) * 2, abs=0.05)
+    assert np.median(scatter.variance) == pytest.approx(alone**2, rel=0.1)
+
+
+@pytest.mark.parametrize("side", [256, 512])
+def test_noise_binned_after_interpolation_is_not_taken_for_white(side):
+    noise = interpolated(blurred(0, (2 * side, 2 * side)), 0.5)
+    scatter = measure_scatter([noise.reshape(side, 2, side, 2).sum(axis=(1, 3))])
+    assert scatter.correlation == pytest.approx((1 / 6, 1 / 6), abs=0.05)
+    assert np.median(scatter.variance) == pytest.approx(1.5**2, rel=0.1)
 
 
 def test_structure_of_ten_pixels_is_not_taken_for_noise_that_a_detector_blurred():
@@ -161,18 +185,18 @@ def test_structure_of_ten_pixels_is_not_taken_for_noise_that_a_detector_blurred(
 
 
 @pytest.mark.parametrize("width", [0.3, 0.6, 0.9])
-def test_noise_that_lost_its_finest_part_alone_is_not_far_overrated(width):
+def test_noise_that_lost_its_finest_part_alone_is_not_overrated(width):
     """As an image shows it that was enlarged: nothing above six tenths of Nyquist."""
     spectrum = np.fft.rfft2(blurred(width))
     down, across = np.abs(np.fft.fftfreq(512)), np.abs(np.fft.rfftfreq(512))
     noise = np.fft.irfft2(spectrum * np.outer(down < 0.3, across < 0.3))
-    assert 0.9 < np.median(measure_scatter([noise]).variance) / noise.var() < 1.5
+    assert 0.9 < np.median(measure_scatter([noise]).variance) / noise.var() < 1.2
 
 
 @pytest.mark.parametrize("order", [1, 3])
-def test_noise_of_an_enlarged_image_is_not_far_overrated(order):
+def test_noise_of_an_enlarged_image_is_not_overrated(order):
     noise = ndimage.zoom(np.random.default_rng(0).normal(size=(400, 400)), 1.5, order=order)
-    assert 0.9 < np.median(measure_scatter([noise]).variance) / noise.var() < 1.45
+    assert 0.9 < np.median(measure_scatter([noise]).variance) / noise.var() < 1.2
 
 
 @pytest.mark.parametrize("frames", [1, 16])

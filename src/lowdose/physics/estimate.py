@@ -7,7 +7,7 @@ lost detail is not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from lowdose.physics.scatter import (
     fit_line,
     measure_scatter,
     scatter_beside_lattice,
+    white_scatter,
 )
 from lowdose.physics.step import value_step
 
@@ -35,8 +36,10 @@ _SAMPLE = 1 << 15
 _LEAST_COUNT_NOISE = 0.7
 # Up to here measured noise agrees with that of counts.
 _MOST_COUNT_NOISE = 1.4
-# Up to here it is that of counts and nothing else.
-_PLAIN_COUNT_NOISE = 1.15
+# Of fractions of counts there is more than so many times that of counts.
+_INTERPOLATED = 1.9
+# Within so much of theirs it is that of counts and nothing else.
+_PLAIN_COUNT_NOISE = 0.15
 # Noise below this fraction of the image's range is none: no network would see it.
 _INVISIBLE = 1e-4
 # Fine texture of a specimen stays below this fraction of the image's range; noise above is noise.
@@ -88,7 +91,8 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
     NoiseModelError
         If the image holds NaN or infinite pixels.
     """
-    scatter = _scatter(pixels)
+    windows = list(spread_windows(pixels))
+    scatter = _noisy(windows, white_scatter)
     if scatter is None:
         return NoiseModel(
             0.0,
@@ -97,16 +101,18 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
             "is; pass --gain (and --offset) if you know them",
         )
     sample = _spread_sample(_stack(pixels))
+    step = value_step(sample)
+    if step is not None and _are_plain_counts(step, sample, scatter):
+        return NoiseModel(step, basis=f"values are counts of step {step:.4g}")
+    scatter = measure_scatter(windows) or scatter
     noise = math.sqrt(float(np.median(scatter.variance)))
     if noise < _INVISIBLE * _range(sample):
         return NoiseModel(0.0, basis="the noise is below 1/10 000 of the image's range")
-
-    step = value_step(sample)
     if step is None:
         model = _from_line(fit_line(scatter), scatter)
     else:
         model = _from_counts(step, sample, scatter)
-        if model.is_noise_free or _are_plain_counts(model, scatter.if_white or scatter):
+        if model.is_noise_free:
             return model
     return _beside_lattice(pixels, sample, model, step=step)
 
@@ -124,7 +130,7 @@ def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
     NoiseModelError
         If the image is too small or too flat to fit anything, or holds NaN or infinite pixels.
     """
-    scatter = _scatter(pixels)
+    scatter = _noisy(list(spread_windows(pixels)), measure_scatter)
     if scatter is None:
         raise NoiseModelError(
             "the image is too small or too flat to fit its noise; pass --gain with a number"
@@ -151,9 +157,8 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
         return NoiseModel(0.0, basis="no noise but rounding")
     is_grey = sample.dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
     steps = line.least / step if _may_be_of_a_camera(sample, relative) else 0.0
-    if ratio < _LEAST_COUNT_NOISE or (
-        is_clear and _is_refuted(ratios, steps, white, is_grey=is_grey)
-    ):
+    are_no_counts = ratio < _LEAST_COUNT_NOISE or _is_interpolated(line, step, offset, scatter)
+    if are_no_counts or (is_clear and _is_refuted(ratios, steps, white, is_grey=is_grey)):
         return _from_line(line, scatter)
     counts = NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
     if ratio <= _MOST_COUNT_NOISE:
@@ -169,18 +174,30 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
     )
 
 
+def _is_interpolated(line: Line, step: float, offset: float, scatter: Scatter) -> bool:
+    """Whether steps are fractions of counts, as in means of neighbours with simple weights."""
+    more = float(np.median(_ratios_to_counts(step, offset, scatter)))
+    is_correlated = min(scatter.correlation) > 0 and _is_sharp(line, scatter)
+    return not _is_whole(step) and is_correlated and more > _INTERPOLATED
+
+
 def _may_be_of_a_camera(sample: NDArray[Any], relative: float) -> bool:
     """Whether whole numbers may hold several steps an electron, by their type or their noise."""
     kind = f"{sample.dtype.kind}{sample.dtype.itemsize}"  # in any order of bytes
     return kind in _OF_CAMERAS or relative > _CAMERA
 
 
-def _are_plain_counts(model: NoiseModel, scatter: Scatter) -> bool:
-    """Whether nothing speaks against raw counts: then no lattice is looked for."""
-    if model.offset != 0 or model.readout_std != 0:
+def _are_plain_counts(step: float, sample: NDArray[Any], white: Scatter) -> bool:
+    """Whether white noise is that of raw counts, at all intensities: then nothing else is asked."""
+    lowest = float(sample[0])
+    if lowest < 0 or not _is_whole(lowest / step):
         return False
-    ratios = _ratios_to_counts(model.gain, 0.0, scatter)
-    return float(np.median(ratios)) < _PLAIN_COUNT_NOISE
+    noise = math.sqrt(float(np.median(white.variance)))
+    ratios = _ratios_to_counts(step, 0.0, white)
+    if noise < _INVISIBLE * _range(sample) or not len(ratios):
+        return False
+    least, middle = np.quantile(ratios, (0.1, 0.5))
+    return bool(least > 1 - _quieter(white) and abs(middle - 1) < _PLAIN_COUNT_NOISE)
 
 
 def _beside_lattice(
@@ -252,10 +269,13 @@ def _is_clear(line: Line, scatter: Scatter) -> bool:
     Fine texture is smoother than noise, or differs from place to place.
     """
     level = float(line.at(np.array(np.median(scatter.mean))))
-    is_sharp = (
-        line.spread < max(_TIGHT, _chance(scatter)) and 0 < line.slope_std < _CERTAIN * line.slope
-    )
-    return scatter.is_white and is_sharp and level > _FEW * line.slope**2
+    return scatter.is_white and _is_sharp(line, scatter) and level > _FEW * line.slope**2
+
+
+def _is_sharp(line: Line, scatter: Scatter) -> bool:
+    """Whether the variances are on a line, which is known well."""
+    is_near = line.spread < max(_TIGHT, _chance(scatter))
+    return is_near and 0 < line.slope_std < _CERTAIN * line.slope
 
 
 def _chance(scatter: Scatter) -> float:
@@ -263,13 +283,19 @@ def _chance(scatter: Scatter) -> float:
     return _SCATTER / math.sqrt(float(np.median(scatter.blocks)))
 
 
+def _quieter(scatter: Scatter) -> float:
+    """By how much one intensity in ten of true counts may be quieter than counts must be."""
+    return max(_QUIETER[0], _QUIETER[1] * _chance(scatter))
+
+
 def _is_refuted(
     ratios: NDArray[np.float64], steps: float, scatter: Scatter, *, is_grey: bool
 ) -> bool:
     """Whether a clear line of at least so many steps an electron shows that steps are no counts."""
-    chance = _chance(scatter)
-    quieter, near = (max(least, times * chance) for least, times in (_QUIETER, _NEAR))
-    if np.quantile(ratios, 0.1) < 1 - quieter:  # texture adds to noise and takes nothing away
+    near = max(_NEAR[0], _NEAR[1] * _chance(scatter))
+    if np.quantile(ratios, 0.1) < 1 - _quieter(
+        scatter
+    ):  # texture adds to noise and takes nothing away
         return True
     if is_grey and np.quantile(np.abs(ratios - 1), 0.75) > near:
         return True
@@ -330,12 +356,13 @@ def _signal_independent(scatter: Scatter, *, is_even: bool) -> NoiseModel:
     )
 
 
-def _scatter(pixels: NDArray[Any]) -> Scatter | None:
-    """Measure noise against mean; None where there is nothing to measure."""
-    windows = list(spread_windows(pixels))
+def _noisy(
+    windows: list[NDArray[Any]], measure: Callable[[list[NDArray[Any]]], Scatter | None]
+) -> Scatter | None:
+    """Noise against mean; None where there is nothing to measure."""
     for window in windows:
         check_finite(window)
-    scatter = measure_scatter(windows)
+    scatter = measure(windows)
     return scatter if scatter is not None and scatter.variance.any() else None
 
 

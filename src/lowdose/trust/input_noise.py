@@ -15,7 +15,7 @@ from lowdose.trust.input_view import View
 _FACTOR = 1.5
 # Below this the noise of counts is too skewed for the quantile that measures it.
 _LEAST_ELECTRONS = 2.0
-# Correlations that `measure_scatter` reports are above its own threshold of 0.12.
+# Neighbours that correlate by less share a hundredth of their variance.
 _CORRELATION = 0.12
 # A variance of second differences in this range of that of the noise model is that of white
 # noise: blurred by as little as a correlation of 0.12, it would fall below.
