@@ -7,7 +7,7 @@ lost detail is not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -91,20 +91,18 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
     NoiseModelError
         If the image holds NaN or infinite pixels.
     """
-    windows = list(spread_windows(pixels))
-    scatter = _noisy(windows, white_scatter)
-    if scatter is None:
+    windows, sample = _windows_and_sample(pixels)
+    step = value_step(sample)
+    if step is not None and _are_plain_counts(step, sample, white_scatter(windows)):
+        return NoiseModel(step, basis=f"values are counts of step {step:.4g}")
+    scatter = measure_scatter(windows)
+    if scatter is None or not scatter.variance.any():
         return NoiseModel(
             0.0,
             basis="nothing to measure",
             remark="the image is too small or too flat to measure its noise, so it is left as it "
             "is; pass --gain (and --offset) if you know them",
         )
-    sample = _spread_sample(_stack(pixels))
-    step = value_step(sample)
-    if step is not None and _are_plain_counts(step, sample, scatter):
-        return NoiseModel(step, basis=f"values are counts of step {step:.4g}")
-    scatter = measure_scatter(windows) or scatter
     noise = math.sqrt(float(np.median(scatter.variance)))
     if noise < _INVISIBLE * _range(sample):
         return NoiseModel(0.0, basis="the noise is below 1/10 000 of the image's range")
@@ -130,12 +128,12 @@ def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
     NoiseModelError
         If the image is too small or too flat to fit anything, or holds NaN or infinite pixels.
     """
-    scatter = _noisy(list(spread_windows(pixels)), measure_scatter)
-    if scatter is None:
+    windows, sample = _windows_and_sample(pixels)
+    scatter = measure_scatter(windows)
+    if scatter is None or not scatter.variance.any():
         raise NoiseModelError(
             "the image is too small or too flat to fit its noise; pass --gain with a number"
         )
-    sample = _spread_sample(_stack(pixels))
     return _beside_lattice(pixels, sample, _from_line(fit_line(scatter), scatter), step=None)
 
 
@@ -187,10 +185,10 @@ def _may_be_of_a_camera(sample: NDArray[Any], relative: float) -> bool:
     return kind in _OF_CAMERAS or relative > _CAMERA
 
 
-def _are_plain_counts(step: float, sample: NDArray[Any], white: Scatter) -> bool:
+def _are_plain_counts(step: float, sample: NDArray[Any], white: Scatter | None) -> bool:
     """Whether white noise is that of raw counts, at all intensities: then nothing else is asked."""
     lowest = float(sample[0])
-    if lowest < 0 or not _is_whole(lowest / step):
+    if white is None or lowest < 0 or not _is_whole(lowest / step):
         return False
     noise = math.sqrt(float(np.median(white.variance)))
     ratios = _ratios_to_counts(step, 0.0, white)
@@ -356,14 +354,12 @@ def _signal_independent(scatter: Scatter, *, is_even: bool) -> NoiseModel:
     )
 
 
-def _noisy(
-    windows: list[NDArray[Any]], measure: Callable[[list[NDArray[Any]]], Scatter | None]
-) -> Scatter | None:
-    """Noise against mean; None where there is nothing to measure."""
-    for window in windows:
-        check_finite(window)
-    scatter = measure(windows)
-    return scatter if scatter is not None and scatter.variance.any() else None
+def _windows_and_sample(pixels: NDArray[Any]) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """What is measured of an image, and a sample of all of it, the smallest first."""
+    windows, sample = list(spread_windows(pixels)), _spread_sample(_stack(pixels))
+    for part in (*windows, sample):
+        check_finite(part)
+    return windows, sample
 
 
 def _stack(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -405,9 +401,7 @@ def _spread_sample(stack: NDArray[Any]) -> NDArray[Any]:
     """Pixels on a coarse grid over up to eight frames, the smallest first."""
     frames = stack[:: max(1, len(stack) // 8)][:8]
     skip = max(1, math.isqrt(frames.size // _SAMPLE))
-    sample = np.sort(frames[:, ::skip, ::skip], axis=None)
-    check_finite(sample)
-    return sample
+    return np.sort(frames[:, ::skip, ::skip], axis=None)
 
 
 def _range(sample: NDArray[Any]) -> float:

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Steps as fine as the rounding would fit anything: they are at least so many times as large.
+_FINEST = 20
+
 
 def value_step(pixels: NDArray[Any]) -> float | None:
     """Find the largest step of which all pixel values are multiples, up to one shift.
@@ -49,6 +52,8 @@ def _float_step(values: NDArray[np.float64], eps: float) -> float | None:
     if not len(differences):
         return None
     step = float(differences.min())
+    if step < _FINEST / 2 * rounding:
+        return None
     # Ever longer stretches fix the step ever better: first between neighbours, then from the
     # lowest value on.
     offsets = values - values[0]
@@ -62,5 +67,4 @@ def _float_step(values: NDArray[np.float64], eps: float) -> float | None:
             # No dot product: numpy's threads would spin on for a while and take the processor
             # from the network that comes next, 50 ms of two cores for 512 x 512 pixels.
             step = float((ticks * stretch).sum() / np.square(ticks).sum())
-    # Steps as fine as the rounding would fit anything.
-    return step if step > 20 * rounding else None
+    return step if step > _FINEST * rounding else None
