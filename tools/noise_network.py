@@ -36,10 +36,11 @@ WEIGHTS = Path(scatter_network.__file__).with_suffix(".npz")
 # whose noise has at least so many times its variance.
 CLEAN, BEYOND = 0.02, 4.0
 LATTICES = "lattice", "crystal", "defects"
+# Of examples from each pool: real truths, simulated ones, lattices, ramps.
 SHARES = 0.38, 0.37, 0.1, 0.15
 SIDES = 160, 224, 256, 320, 384, 512
 HIDDEN = 64
-FARTHEST = scatter_network._MOST_DEVIATIONS
+MOST_DEVIATIONS = scatter_network._MOST_DEVIATIONS
 # A little less than half: in doubt less noise is assumed.
 SHARE_BELOW = 0.48
 STEPS, BATCH, RATE = 20_000, 4096, 2e-3
@@ -148,9 +149,12 @@ def pool(folders: list[Path], manifest: Path, drawn: int, seed: int) -> list[lis
     with manifest.open(encoding="utf-8", newline="") as lines:
         noise = {Path(row["file"]).name: row["sigma_over_range"] for row in csv.DictReader(lines)}
     files = [path for path in find_truths(folders) if float(noise.get(path.name, 1)) < CLEAN]
+    if not files:
+        raise SystemExit(f"{manifest}: no truth has a sigma_over_range below {CLEAN}")
     real = [
         Truth(truth.pixels.astype(float), float(noise[path.name]) * float(np.ptp(truth.pixels)))
-        for path, truth in zip(files, load_truths(files), strict=True)
+        for path in files
+        for truth in load_truths([path], least_side=max(SIDES))
     ]
     known = [
         (truth.name.split("[")[0], Truth(truth.pixels.astype(float)))
@@ -210,17 +214,17 @@ def example(
     image = stored(clean + noise, rng)
     noise = image - clean
     bins = bins_of(image, noise)
-    unit = bins[scatter_network.ENERGY].copy()
     if bins.shape[1] < scatter_network.FEWEST_INTENSITIES:
         return None
-    unit = scatter_network.quantile(unit, scatter.QUANTILE) / scatter.QUANTILE_OF_UNIT_NOISE
+    energy = bins[scatter_network.ENERGY]
+    unit = scatter_network.quantile(energy, scatter.QUANTILE) / scatter.QUANTILE_OF_UNIT_NOISE
     variance = bins[-1].mean(axis=1)
     if not (unit > 0).all() or not (variance > 0).all():
         return None
-    down, across = noise[1:] * noise[:-1], noise[:, 1:] * noise[:, :-1]
-    correlation = tuple(float(each.mean() / noise.var()) for each in (down, across))
+    products = noise[1:] * noise[:-1], noise[:, 1:] * noise[:, :-1]
+    down, across = (float(each.mean() / noise.var()) for each in products)
     told = scatter_network.clues(bins[:-1], unit)
-    return Example(name, told, variance / unit, (correlation[0], correlation[1]))
+    return Example(name, told, variance / unit, (down, across))
 
 
 def stored(image: Image, rng: np.random.Generator) -> Image:
@@ -276,7 +280,7 @@ def fit(examples: list[Example]) -> dict[str, NDArray[np.float32]]:
     torch.manual_seed(0)
     told, answers = as_tensors(examples)
     centre, spread = told.mean(0), told.std(0) + 1e-3
-    told = ((told - centre) / spread).clamp(-FARTHEST, FARTHEST)
+    told = ((told - centre) / spread).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
     sizes = told.shape[1], HIDDEN, HIDDEN, 3
     layers = [nn.Linear(*sizes[n : n + 2]) for n in range(3)]
     network = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
@@ -305,11 +309,13 @@ def check(examples: list[Example]) -> Iterator[str]:
         errors, of_correlation = [], []
         for each in examples:
             if each.treatment == name:
-                factor, correlation = scatter_network.told(each.clues)
+                factor, correlation = scatter_network.allowed(scatter_network.told(each.clues))
                 errors.append(np.median(factor / each.factor))
                 of_correlation += [
                     abs(a - b) for a, b in zip(correlation, each.correlation, strict=True)
                 ]
+        if not errors:
+            continue
         quantiles = np.quantile(errors, (0.05, 0.25, 0.5, 0.75, 0.95))
         listed = " / ".join(f"{value:.2f}" for value in quantiles)
         yield (

@@ -226,16 +226,17 @@ def test_interpolated_counts_rounded_to_whole_numbers_are_not_taken_for_counts()
     assert model.gain < 0.5
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("fraction", [0.15, 0.3, 0.5])
 @pytest.mark.parametrize("dose", [10, 50])
-def test_interpolated_counts_are_not_taken_for_counts_of_hundredths(dose, fraction):
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 255.0])
+def test_interpolated_counts_are_not_taken_for_counts_of_hundredths(dose, fraction, unit):
     electrons = counts(dose).astype("f8")
     for axis in (0, 1):
         electrons = (1 - fraction) * electrons + fraction * np.roll(electrons, 1, axis)
-    model = estimate_noise(electrons.astype("f4"))
+    model = estimate_noise((unit * electrons).astype("f4"))
     alone = fraction**2 + (1 - fraction) ** 2
-    expected = alone * np.sqrt(dose * smooth())  # the root of its square, along both axes
-    np.testing.assert_allclose(model.noise_std(dose * smooth()), expected, rtol=0.1)
+    expected = unit * alone * np.sqrt(dose * smooth())  # the root of its square, along both axes
+    np.testing.assert_allclose(model.noise_std(unit * dose * smooth()), expected, rtol=0.1)
     correlation = fraction * (1 - fraction) / alone
     assert model.correlation == pytest.approx((correlation, correlation), abs=0.05)
 
@@ -269,6 +270,14 @@ def test_a_camera_that_stores_whole_numbers_is_known_by_its_photon_transfer(
     expected = gain * np.sqrt(dose * smooth() + readout**2)
     claimed = estimate_noise(image).noise_std(gain * dose * smooth() + 100)
     np.testing.assert_allclose(claimed, expected, rtol=0.1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_camera_of_many_pixels_is_known_likewise(seed):
+    noise = np.random.default_rng(seed).normal(0, 2, (2048, 2048))
+    image = np.rint(4 * (counts(1000, 2048, seed) + noise) + 100).astype("u2")
+    claimed = estimate_noise(image).noise_std(4 * 1000 * smooth(2048) + 100)
+    np.testing.assert_allclose(claimed, 4 * np.sqrt(1000 * smooth(2048) + 4), rtol=0.05)
 
 
 @pytest.mark.parametrize("dose", [60, 100, 200])

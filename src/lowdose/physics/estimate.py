@@ -36,8 +36,9 @@ _SAMPLE = 1 << 15
 _LEAST_COUNT_NOISE = 0.7
 # Up to here measured noise agrees with that of counts.
 _MOST_COUNT_NOISE = 1.4
-# Of fractions of counts there is more than so many times that of counts.
-_INTERPOLATED = 1.9
+# Fractions of counts have more than so many times that of counts, and neighbours correlate more
+# than in fine texture.
+_INTERPOLATED, _SHARED = 1.9, 0.1
 # Within so much of theirs it is that of counts and nothing else.
 _PLAIN_COUNT_NOISE = 0.15
 # Noise below this fraction of the image's range is none: no network would see it.
@@ -48,6 +49,8 @@ _TEXTURE = 0.1
 # makes, and its slope is known to this fraction. Bins of 128 blocks are 0.02 to 0.066 away in 500
 # images of a camera, and 0.1 where texture in counts happens to be white.
 _TIGHT, _CERTAIN = 0.07, 0.15
+# So many standard errors a slope may be off by chance.
+_BY_CHANCE = 2.5
 # A clear line refutes counts of at least so many electrons; of fewer the noise is too skewed.
 _FEW = 0.5
 # One intensity in ten of true counts is up to this much quieter than they must be, and three in
@@ -103,8 +106,7 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
             remark="the image is too small or too flat to measure its noise, so it is left as it "
             "is; pass --gain (and --offset) if you know them",
         )
-    noise = math.sqrt(float(np.median(scatter.variance)))
-    if noise < _INVISIBLE * _range(sample):
+    if _relative_noise(scatter, sample) < _INVISIBLE:
         return NoiseModel(0.0, basis="the noise is below 1/10 000 of the image's range")
     if step is None:
         model = _from_line(fit_line(scatter), scatter)
@@ -141,21 +143,21 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
     """Choose between counts of the given step, rounded values without noise, and the fit."""
     # Whole counts are known by their noise being white and that of counts.
     line, white = fit_line(scatter), scatter.if_white or scatter
-    noise = math.sqrt(float(np.median(white.variance)))
-    relative = noise / max(_range(sample), 1e-300)
+    relative = _relative_noise(white, sample)
     is_clear, is_noise = _is_clear(line, scatter), relative > _TEXTURE
-    agrees = is_clear and abs(line.slope / step - 1) < _CERTAIN
-    offset = _count_offset(step, float(sample.min()), white, is_noise=is_noise or agrees)
+    agrees = is_clear and abs(line.slope - step) < max(_CERTAIN * step, _BY_CHANCE * line.slope_std)
+    offset = _count_offset(step, float(sample[0]), white, is_noise=is_noise or agrees)
     ratios = _ratios_to_counts(step, offset, white)
     if not len(ratios):  # the sample missed all that is dark
         return _from_line(line, scatter)
     ratio = float(np.median(ratios))
     # Rounding to whole steps alone has a variance of 1/12.
-    if ratio < _LEAST_COUNT_NOISE and noise**2 < 0.1 * step**2:
+    if ratio < _LEAST_COUNT_NOISE and np.median(white.variance) < 0.1 * step**2:
         return NoiseModel(0.0, basis="no noise but rounding")
-    is_grey = sample.dtype.itemsize == 1  # 8-bit files hold grey levels as often as counts
+    is_grey = _is_grey(sample)
     steps = line.least / step if _may_be_of_a_camera(sample, relative) else 0.0
-    are_no_counts = ratio < _LEAST_COUNT_NOISE or _is_interpolated(line, step, offset, scatter)
+    are_fractions = not _are_whole(step, sample) and _are_interpolated(line, step, offset, scatter)
+    are_no_counts = ratio < _LEAST_COUNT_NOISE or are_fractions
     if are_no_counts or (is_clear and _is_refuted(ratios, steps, white, is_grey=is_grey)):
         return _from_line(line, scatter)
     counts = NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
@@ -172,11 +174,16 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
     )
 
 
-def _is_interpolated(line: Line, step: float, offset: float, scatter: Scatter) -> bool:
+def _are_whole(step: float, sample: NDArray[Any]) -> bool:
+    """Whether pixels are whole numbers: of a detector, as far as one can tell."""
+    return sample.dtype.kind in "ui" or (step > 0.5 and _is_whole(step))
+
+
+def _are_interpolated(line: Line, step: float, offset: float, scatter: Scatter) -> bool:
     """Whether steps are fractions of counts, as in means of neighbours with simple weights."""
-    more = float(np.median(_ratios_to_counts(step, offset, scatter)))
-    is_correlated = min(scatter.correlation) > 0 and _is_sharp(line, scatter)
-    return not _is_whole(step) and is_correlated and more > _INTERPOLATED
+    if min(scatter.correlation) < _SHARED or not _is_sharp(line, scatter):
+        return False
+    return float(np.median(_ratios_to_counts(step, offset, scatter))) > _INTERPOLATED
 
 
 def _may_be_of_a_camera(sample: NDArray[Any], relative: float) -> bool:
@@ -190,12 +197,12 @@ def _are_plain_counts(step: float, sample: NDArray[Any], white: Scatter | None) 
     lowest = float(sample[0])
     if white is None or lowest < 0 or not _is_whole(lowest / step):
         return False
-    noise = math.sqrt(float(np.median(white.variance)))
     ratios = _ratios_to_counts(step, 0.0, white)
-    if noise < _INVISIBLE * _range(sample) or not len(ratios):
+    if _relative_noise(white, sample) < _INVISIBLE or not len(ratios):
         return False
     least, middle = np.quantile(ratios, (0.1, 0.5))
-    return bool(least > 1 - _quieter(white) and abs(middle - 1) < _PLAIN_COUNT_NOISE)
+    is_like = least > 1 - _quieter(white) and abs(middle - 1) < _PLAIN_COUNT_NOISE
+    return bool(is_like and not (_is_grey(sample) and _are_off_counts(ratios, white)))
 
 
 def _beside_lattice(
@@ -220,12 +227,11 @@ def _from_line_beside_lattice(
 ) -> NoiseModel:
     """Choose between counts, what was thought before, and a clear line."""
     if step is not None and abs(line.slope / step - 1) < _CERTAIN:
-        offset = _count_offset(step, float(sample.min()), scatter, is_noise=True)
+        offset = _count_offset(step, float(sample[0]), scatter, is_noise=True)
         ratios = _ratios_to_counts(step, offset, scatter)
         if len(ratios) and abs(float(np.median(ratios)) - 1) < _CERTAIN:
             return NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
-    noise = math.sqrt(float(np.median(scatter.variance)))
-    is_camera = _may_be_of_a_camera(sample, noise / max(_range(sample), 1e-300))
+    is_camera = _may_be_of_a_camera(sample, _relative_noise(scatter, sample))
     is_electrons = scatter.is_white and step is not None and line.least > _STEEP * step
     were_counts = step == model.gain
     return model if were_counts and not (is_camera and is_electrons) else _from_line(line, scatter)
@@ -290,14 +296,18 @@ def _is_refuted(
     ratios: NDArray[np.float64], steps: float, scatter: Scatter, *, is_grey: bool
 ) -> bool:
     """Whether a clear line of at least so many steps an electron shows that steps are no counts."""
-    near = max(_NEAR[0], _NEAR[1] * _chance(scatter))
-    if np.quantile(ratios, 0.1) < 1 - _quieter(
-        scatter
-    ):  # texture adds to noise and takes nothing away
+    # Texture adds to noise and takes nothing away.
+    if np.quantile(ratios, 0.1) < 1 - _quieter(scatter):
         return True
-    if is_grey and np.quantile(np.abs(ratios - 1), 0.75) > near:
+    if is_grey and _are_off_counts(ratios, scatter):
         return True
     return steps > _STEEP and float(np.median(ratios)) > _MOST_COUNT_NOISE
+
+
+def _are_off_counts(ratios: NDArray[np.float64], scatter: Scatter) -> bool:
+    """Whether not even three intensities in four have the noise of counts."""
+    near = max(_NEAR[0], _NEAR[1] * _chance(scatter))
+    return bool(np.quantile(np.abs(ratios - 1), 0.75) > near)
 
 
 def _count_offset(step: float, lowest: float, scatter: Scatter, *, is_noise: bool) -> float:
@@ -408,6 +418,16 @@ def _range(sample: NDArray[Any]) -> float:
     """Between the 0.5 and 99.5 percentiles of sorted pixels."""
     outside = (len(sample) - 1) // 200
     return float(sample[-1 - outside]) - float(sample[outside])
+
+
+def _relative_noise(scatter: Scatter, sample: NDArray[Any]) -> float:
+    """Deviation at most intensities, of the image's range."""
+    return math.sqrt(float(np.median(scatter.variance))) / max(_range(sample), 1e-300)
+
+
+def _is_grey(sample: NDArray[Any]) -> bool:
+    """Whether there are 8 bits, in which files hold grey levels as often as counts."""
+    return sample.dtype.itemsize == 1
 
 
 def _is_whole(value: float) -> bool:

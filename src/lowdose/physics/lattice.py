@@ -33,7 +33,7 @@ _AROUND, _OWN = 7, 2
 # not at all where that is less than so many of its deviations from nothing: in the vacuum beside
 # a crystal there are none.
 _WITHIN, _SURE = 12, 2.0
-# From this frequency on, in cycles per pixel, most of an image is noise.
+# From this frequency on, in cycles per pixel, most of an image is noise; each fifth will do.
 _HIGH, _EVERY = 0.25, 5
 # Of larger images than the square of so many pixels, blocks farther apart are split.
 _MOST_PIXELS = 1024
@@ -340,8 +340,7 @@ def _split(image: Tensor, side: int, step: int) -> tuple[Tensor, Tensor, _Spectr
     blocks = image.unfold(0, side, step).unfold(1, side, step).reshape(-1, side, side)
     everywhere = torch.ones(1, side)
     spectra = _Spectra(blocks, everywhere, everywhere)
-    # White noise is what most of the highest frequencies hold: their median, of its mean. Some tell
-    # it as well as all.
+    # White noise is what most of the highest frequencies hold: their median, of its mean.
     high = (_frequencies(side, image.device) > _HIGH).flatten().nonzero()[::_EVERY, 0]
     noise = spectra.power.flatten(1)[:, high].median(dim=1).values / math.log(2)
     power = spectra.power / noise.clamp_min(1e-30)[:, None, None]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lowdose.physics.scatter_network import (
     ENERGY,
     FEWEST_INTENSITIES,
+    INTENSITIES,
     MEAN,
     allow_for,
     quantile,
@@ -29,7 +30,6 @@ QUANTILE_OF_UNIT_NOISE = 0.6499
 _LEAST_CORRELATION = 0.12
 # Standard deviations of Gaussian blurs, in pixels, by which correlation is told from curvatures.
 _WIDTHS = tuple(0.1 * step for step in range(16))
-_BINS = 32
 _PIXELS_AT_A_TIME = 1 << 17
 _LEAST_BLOCKS = 24
 # White noise of which second differences see all but so much is left as it is measured, which is
@@ -54,7 +54,7 @@ class Scatter:
     is_white : bool
         Whether neighbours were seen to have noise of their own; small images do not tell.
     if_white : Scatter, optional
-        As it was before anything was allowed for; None where nothing was.
+        As it was before blur and texture were allowed for; None where too little was seen to.
     """
 
     mean: NDArray[np.float64]
@@ -95,7 +95,7 @@ class Line:
 
 
 def white_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
-    """Measure block means and variances as if the noise were white and the specimen smooth.
+    """Measure block means and variances as if the noise were white.
 
     The variance of a block is that of its second differences both ways [1]_, which no ramp or
     straight edge along an axis disturbs; per intensity the 20 % quantile is taken, so that
@@ -144,7 +144,9 @@ def measure_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
     if noisy.sum() < FEWEST_INTENSITIES:
         return white
     factor, correlation = allow_for(bins[:, noisy], white.variance[noisy])
-    is_white = not any(correlation) and len(white.mean) == _BINS and seems_white(bins[:, noisy])
+    is_white = (
+        not any(correlation) and len(white.mean) == INTENSITIES and seems_white(bins[:, noisy])
+    )
     variance = white.variance.copy()
     if any(correlation) or abs(np.log(np.median(factor))) > _PLAIN:
         variance[noisy] *= factor
@@ -171,7 +173,7 @@ def scatter_beside_lattice(lattice: NDArray[np.float64], rest: NDArray[np.float6
     )
     seen = of_down * of_across
     intensity = _as_curvature_sees(lattice).ravel()
-    order = np.array_split(np.argsort(intensity, kind="stable"), _BINS)
+    order = np.array_split(np.argsort(intensity, kind="stable"), INTENSITIES)
     squares = np.square(curvature).ravel() / seen
     return Scatter(
         np.array([intensity[some].mean() for some in order]),
@@ -230,7 +232,7 @@ def _bins(
     # A constant block is a mask, a border or a clipped area, unless nothing arrived there.
     blocks = blocks[:, (blocks[1] > 0) | (blocks[0] == 0)]
     found = blocks.shape[1]
-    count = min(_BINS, found // _LEAST_BLOCKS)
+    count = min(INTENSITIES, found // _LEAST_BLOCKS)
     taken = found - found % count if count else 0  # the few beyond are left out, here and there
     order = np.argsort(blocks[0], kind="stable")[np.arange(taken) * found // max(taken, 1)]
     return blocks[:, order].reshape(len(blocks), count, taken // count if count else 0)
@@ -339,11 +341,11 @@ def _curvature(blocks: NDArray[np.float64], apart: int = 1) -> NDArray[np.float6
 
 def _variances_around_planes(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     blocks = rows.reshape(len(rows), BLOCK, -1, BLOCK)
-    mean = blocks.mean(axis=(1, 3))
+    blocks = blocks - blocks.mean(axis=(1, 3), keepdims=True)  # or digits would be lost
     ramp = np.arange(BLOCK) - (BLOCK - 1) / 2
     slopes = [np.einsum(f"bycx,{axis}->bc", blocks, ramp) for axis in "yx"]
     planes = sum(slope**2 for slope in slopes) / (BLOCK * (ramp**2).sum())
-    squares = np.einsum("bycx,bycx->bc", blocks, blocks) - BLOCK**2 * mean**2 - planes
+    squares = np.einsum("bycx,bycx->bc", blocks, blocks) - planes
     variances: NDArray[np.float64] = squares.ravel() / (BLOCK**2 - 3)
     return variances
 

@@ -8,6 +8,7 @@ apart. `tools/noise_network.py` simulates images with noise that is known, and f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,18 +17,20 @@ from numpy.typing import NDArray
 
 # Statistics of blocks, in this order.
 MEAN, ENERGY, NEIGHBOURS, COARSE, WITHIN = 0, 1, slice(2, 6), 6, 7
-# The network was shown images of at least so many intensities, with up to so many blocks of each.
-FEWEST_INTENSITIES = 8
-_MOST_BLOCKS = 128
-# Correlation below the first is none. Beyond the second it is not that of noise, and nothing is
-# allowed for: detectors do not blur so far, nor does who enlarges an image twice.
+# The network was shown images of at least so many intensities, of 32, with up to so many blocks of
+# each: of larger ones some groups of as many are shown to it, one by one.
+FEWEST_INTENSITIES, INTENSITIES = 8, 32
+_MOST_BLOCKS, _MOST_GROUPS = 128, 8
+# Correlation below the first is none. What is found beyond the second was never shown, and nothing
+# is allowed for.
 _LEAST, _MOST = 0.05, 0.9
 # Blocks of the quietest part hold the least of the specimen.
 _QUIET = 0.3
 # Second differences of white noise correlate so from pixel to pixel in the quietest blocks, at the
-# tenth of the intensities where it is least, by simulation of 512 x 512 pixels; less by chance,
-# times the root of the blocks over so many; and within so much it may be white.
-_LEAST_PART = 0.1
+# tenth of the intensities where it is least, by simulation of 512 x 512 pixels, which have 128
+# blocks of each; less by chance, times the root of these over those there are; and within so much
+# it may be white.
+_LEAST_PART, _OF_SIMULATED = 0.1, 128
 _OF_WHITE_NOISE, _BY_CHANCE, _WHITE = -0.591, 0.03, 0.035
 # Logarithms of ratios, and clues in deviations of those that were shown, beyond which they differ
 # no more.
@@ -71,7 +74,7 @@ def clues(bins: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.fl
     )
     ratios = np.log(np.maximum(np.array(variances), 1e-300) / unit).clip(-_FARTHEST, _FARTHEST)
     own = np.concatenate([ratios, _of_neighbours(bins, quiet)])
-    size = np.log(min(bins.shape[2], _MOST_BLOCKS)), bins.shape[1] / 32
+    size = np.log(min(bins.shape[2], _MOST_BLOCKS)), bins.shape[1] / INTENSITIES
     of_all = np.concatenate([*(quantile(own, share) for share in (0.1, 0.5)), size])
     of_most = quantile(own, 0.9)[:4]
     everywhere = np.concatenate([of_all, of_most])[:, None].repeat(bins.shape[1], axis=1)
@@ -88,10 +91,20 @@ def seems_white(bins: NDArray[np.float64]) -> bool:
     bins : ndarray, shape (8, K, N)
         As of `clues`.
     """
-    by_chance = (_MOST_BLOCKS / bins.shape[2]) ** 0.5
-    found = _of_neighbours(bins, _quiet(bins[ENERGY]))[:2]  # one pixel down, one across
+    found = [
+        quantile(_of_neighbours(group, _quiet(group[ENERGY]))[:2], _LEAST_PART)  # down, and across
+        for group in _groups(bins)
+    ]
+    by_chance = (_OF_SIMULATED / next(_groups(bins)).shape[2]) ** 0.5
     of_white = _OF_WHITE_NOISE - _BY_CHANCE * (by_chance - 1)
-    return bool((quantile(found, _LEAST_PART) < of_white + _WHITE * by_chance).all())
+    return bool((np.median(found, axis=0) < of_white + _WHITE * by_chance).all())
+
+
+def _groups(bins: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+    """Every so many blocks of each intensity: no more than the network was shown."""
+    count = max(1, bins.shape[2] // _MOST_BLOCKS)
+    for first in range(min(count, _MOST_GROUPS)):
+        yield bins[:, :, first::count]
 
 
 def _quiet(energy: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -121,11 +134,21 @@ def allow_for(
         Factor at each intensity, shape (K,); correlation of neighbours along y and along x, 0
         where there is next to none.
     """
-    return told(clues(bins, unit))
+    found = np.median([told(clues(group, unit)) for group in _groups(bins)], axis=0)
+    return allowed(found)
 
 
-def told(clues: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[float, float]]:
-    """What `allow_for` finds from `clues`."""
+def allowed(told: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[float, float]]:
+    """Factors and correlation, as `allow_for` finds them, from what the network says."""
+    down, across = (float(value) for value in np.median(told[:, 1:], axis=0))
+    if max(down, across) > _MOST:
+        return np.ones(len(told)), (0.0, 0.0)
+    known = (each if each > _LEAST else 0.0 for each in (down, across))
+    return np.exp(told[:, 0]), (next(known), next(known))
+
+
+def told(clues: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the network says: logarithm of the factor, and correlations, shape (K, 3)."""
     weights = _weights()
     values = (clues - weights["centre"]) / weights["spread"]
     values = values.clip(-_MOST_DEVIATIONS, _MOST_DEVIATIONS)
@@ -133,11 +156,7 @@ def told(clues: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[float, 
         values = values @ weights[f"weight{layer}"] + weights[f"bias{layer}"]
         if layer < 2:
             values = np.maximum(values, 0)
-    down, across = (float(value) for value in np.median(values[:, 1:], axis=0))
-    if max(down, across) > _MOST:
-        return np.ones(len(values)), (0.0, 0.0)
-    known = (each if each > _LEAST else 0.0 for each in (down, across))
-    return np.exp(values[:, 0]), (next(known), next(known))
+    return values
 
 
 @lru_cache

@@ -57,9 +57,9 @@ def _float_step(values: NDArray[np.float64], eps: float) -> float | None:
     # Ever longer stretches fix the step ever better: first between neighbours, then from the
     # lowest value on.
     offsets = values - values[0]
-    ends = [(differences, most * step) for most in (1.5, 5.5, 20.5)]
-    ends += [(offsets, most) for most in np.geomspace(100 * step, offsets[-1], 8)]
-    for stretch in (lengths[lengths <= most] for lengths, most in ends):
+    stretches = [(differences, most * step) for most in (1.5, 5.5, 20.5)]
+    stretches += [(offsets, most) for most in np.geomspace(100 * step, offsets[-1], 8)]
+    for stretch in (lengths[lengths <= most] for lengths, most in stretches):
         ticks = np.rint(stretch / step)
         if np.any(np.abs(stretch - ticks * step) > 0.1 * step + 2 * rounding):
             return None
