@@ -83,12 +83,16 @@ class NoiseModel:
             If a pixel is NaN or infinite, of which no number of electrons could come.
         """
         check_finite(pixels)
+        if self.gain == 1 and self.offset == 0:
+            return pixels.astype(np.float32)
         # float64 between: large offsets must not cost the digits of small counts.
         electrons = (pixels.astype(np.float64) - self.offset) / self.gain
         return electrons.astype(np.float32)
 
     def to_pixels(self, electrons: NDArray[np.float32]) -> NDArray[np.float32]:
         """Electrons as pixels of the file, in float32."""
+        if self.gain == 1 and self.offset == 0:
+            return electrons.astype(np.float32)
         return (electrons * np.float64(self.gain) + self.offset).astype(np.float32)
 
     def noise_std(self, pixels: NDArray[Any]) -> NDArray[np.float64]:
