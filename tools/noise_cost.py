@@ -139,7 +139,9 @@ def clean_files(folders: list[Path], manifest: Path, most: float) -> list[Path]:
 def choose_truths(chosen: argparse.Namespace) -> list[Truth]:
     """Truths that were asked for."""
     if not chosen.folders:
-        return draw_truths(chosen.draw, seed=chosen.seed)
+        drawn = draw_truths(chosen.draw, seed=chosen.seed)
+        kinds = {f"simulated {kind}" for kind in chosen.kind or ()}
+        return [truth for truth in drawn if not kinds or truth.group in kinds]
     files = chosen.folders
     if chosen.manifest:
         files = clean_files(files, chosen.manifest, chosen.most)
@@ -157,6 +159,7 @@ def main() -> None:
     parser.add_argument("--most", type=float, default=0.02, help="noise of truths over their range")
     parser.add_argument("--every", type=int, default=1, help="take every n-th file")
     parser.add_argument("--draw", type=int, default=2, help="simulated truths of each kind")
+    parser.add_argument("--kind", action="append", help="of these alone, as lattice or crystal")
     parser.add_argument("--seed", type=int, default=9000, help="of simulated truths")
     parser.add_argument("--side", type=int, default=256, help="of the square that is denoised")
     parser.add_argument("--model", default="everyday")

@@ -56,6 +56,7 @@ _FEW = 0.5
 # One intensity in ten of true counts is up to this much quieter than they must be, and three in
 # four are this near; or so many times what chance makes of the blocks behind each.
 _QUIETER, _NEAR = (0.2, 3.0), (0.1, 2.0)
+_DARKEST = 3
 # Relative deviation of a bin's variance of white noise, times the root of its blocks.
 _SCATTER = 0.6
 # A slope this many times the step is a gain of more than one step: fine texture of fracture
@@ -200,8 +201,7 @@ def _are_plain_counts(step: float, sample: NDArray[Any], white: Scatter | None) 
     ratios = _ratios_to_counts(step, 0.0, white)
     if _relative_noise(white, sample) < _INVISIBLE or not len(ratios):
         return False
-    least, middle = np.quantile(ratios, (0.1, 0.5))
-    is_like = least > 1 - _quieter(white) and abs(middle - 1) < _PLAIN_COUNT_NOISE
+    is_like = not _are_quieter(ratios, white) and abs(np.median(ratios) - 1) < _PLAIN_COUNT_NOISE
     return bool(is_like and not (_is_grey(sample) and _are_off_counts(ratios, white)))
 
 
@@ -287,21 +287,19 @@ def _chance(scatter: Scatter) -> float:
     return _SCATTER / math.sqrt(float(np.median(scatter.blocks)))
 
 
-def _quieter(scatter: Scatter) -> float:
-    """By how much one intensity in ten of true counts may be quieter than counts must be."""
-    return max(_QUIETER[0], _QUIETER[1] * _chance(scatter))
+def _are_quieter(ratios: NDArray[np.float64], scatter: Scatter) -> bool:
+    """Whether some intensities, or the darkest, are too quiet: texture takes nothing away."""
+    least = min(float(np.quantile(ratios, 0.1)), float(ratios[:_DARKEST].mean()))
+    return least < 1 - max(_QUIETER[0], _QUIETER[1] * _chance(scatter))
 
 
 def _is_refuted(
     ratios: NDArray[np.float64], steps: float, scatter: Scatter, *, is_grey: bool
 ) -> bool:
     """Whether a clear line of at least so many steps an electron shows that steps are no counts."""
-    # Texture adds to noise and takes nothing away.
-    if np.quantile(ratios, 0.1) < 1 - _quieter(scatter):
+    if _are_quieter(ratios, scatter) or (is_grey and _are_off_counts(ratios, scatter)):
         return True
-    if is_grey and _are_off_counts(ratios, scatter):
-        return True
-    return steps > _STEEP and float(np.median(ratios)) > _MOST_COUNT_NOISE
+    return steps > _STEEP and float(np.quantile(ratios, 0.75)) > _MOST_COUNT_NOISE
 
 
 def _are_off_counts(ratios: NDArray[np.float64], scatter: Scatter) -> bool:
