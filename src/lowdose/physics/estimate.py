@@ -53,10 +53,10 @@ _TIGHT, _CERTAIN = 0.07, 0.15
 _BY_CHANCE = 2.5
 # A clear line refutes counts of at least so many electrons; of fewer the noise is too skewed.
 _FEW = 0.5
-# One intensity in ten of true counts is up to this much quieter than they must be, and three in
-# four are this near; or so many times what chance makes of the blocks behind each.
-_QUIETER, _NEAR = (0.2, 3.0), (0.1, 2.0)
-_DARKEST = 3
+# One intensity in ten of true counts, or so many of the darkest together, are up to this much
+# quieter than they must be, and three in four are this near; or so many times what chance makes of
+# the blocks behind each.
+_QUIETER, _NEAR, _DARKEST = (0.2, 3.0), (0.1, 2.0), 3
 # Relative deviation of a bin's variance of white noise, times the root of its blocks.
 _SCATTER = 0.6
 # A slope this many times the step is a gain of more than one step: fine texture of fracture
