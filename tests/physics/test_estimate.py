@@ -226,7 +226,7 @@ def test_interpolated_counts_rounded_to_whole_numbers_are_not_taken_for_counts()
     assert model.gain < 0.5
 
 
-@pytest.mark.parametrize("fraction", [0.15, 0.3, 0.5])
+@pytest.mark.parametrize("fraction", [0.15, 0.3, 0.4, 0.5])
 @pytest.mark.parametrize("dose", [10, 50])
 @pytest.mark.parametrize("unit", [1.0, 1e-3, 255.0])
 def test_interpolated_counts_are_not_taken_for_counts_of_hundredths(dose, fraction, unit):

@@ -97,8 +97,11 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
     """
     windows, sample = _windows_and_sample(pixels)
     step = value_step(sample)
+    plain = None
     if step is not None and _are_plain_counts(step, sample, white_scatter(windows)):
-        return NoiseModel(step, basis=f"values are counts of step {step:.4g}")
+        plain = _counts(step)
+        if _are_whole(step, sample):
+            return plain
     scatter = measure_scatter(windows)
     if scatter is None or not scatter.variance.any():
         return NoiseModel(
@@ -109,6 +112,8 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
         )
     if _relative_noise(scatter, sample) < _INVISIBLE:
         return NoiseModel(0.0, basis="the noise is below 1/10 000 of the image's range")
+    if plain is not None and not any(scatter.correlation):
+        return plain
     if step is None:
         model = _from_line(fit_line(scatter), scatter)
     else:
@@ -161,7 +166,7 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
     are_no_counts = ratio < _LEAST_COUNT_NOISE or are_fractions
     if are_no_counts or (is_clear and _is_refuted(ratios, steps, white, is_grey=is_grey)):
         return _from_line(line, scatter)
-    counts = NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
+    counts = _counts(step, offset)
     if ratio <= _MOST_COUNT_NOISE:
         return counts
     fit = _from_line(line, scatter)
@@ -173,6 +178,10 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
         f"texture, which is kept, or a camera with a gain of about {fit.gain:.3g}; if so, pass "
         "--gain fit",
     )
+
+
+def _counts(step: float, offset: float = 0.0) -> NoiseModel:
+    return NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
 
 
 def _are_whole(step: float, sample: NDArray[Any]) -> bool:
@@ -194,7 +203,7 @@ def _may_be_of_a_camera(sample: NDArray[Any], relative: float) -> bool:
 
 
 def _are_plain_counts(step: float, sample: NDArray[Any], white: Scatter | None) -> bool:
-    """Whether white noise is that of raw counts, at all intensities: then nothing else is asked."""
+    """Whether white noise is that of raw counts at all intensities; of whole ones that will do."""
     lowest = float(sample[0])
     if white is None or lowest < 0 or not _is_whole(lowest / step):
         return False
@@ -230,7 +239,7 @@ def _from_line_beside_lattice(
         offset = _count_offset(step, float(sample[0]), scatter, is_noise=True)
         ratios = _ratios_to_counts(step, offset, scatter)
         if len(ratios) and abs(float(np.median(ratios)) - 1) < _CERTAIN:
-            return NoiseModel(step, offset, basis=f"values are counts of step {step:.4g}")
+            return _counts(step, offset)
     is_camera = _may_be_of_a_camera(sample, _relative_noise(scatter, sample))
     is_electrons = scatter.is_white and step is not None and line.least > _STEEP * step
     were_counts = step == model.gain
