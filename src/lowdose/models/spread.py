@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lowdose.models.shuffle import pixels_of_blocks
+
 # Deviations beyond these powers of e are no measurement: a hundredth and ten times the noise.
 _SMALLEST, _LARGEST = -4.6, 2.3
 
@@ -72,7 +74,8 @@ class Spread(nn.Module):
         first: Tensor = self.layers[0].weight  # type: ignore[assignment]
         told = (each.to(first.dtype, memory_format=layout) for each in (seen, facts))
         logarithm = self.layers(torch.cat(list(told), dim=1).contiguous(memory_format=layout))
-        return F.pixel_shuffle(logarithm.float(), self.unshuffle).clamp(_SMALLEST, _LARGEST).exp()
+        pixels = pixels_of_blocks(logarithm.float(), self.unshuffle)
+        return pixels.clamp(_SMALLEST, _LARGEST).exp()
 
 
 def _asinh(values: Tensor) -> Tensor:

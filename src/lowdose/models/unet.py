@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lowdose.models.counts import MOST_DEVIATIONS
+from lowdose.models.shuffle import pixels_of_blocks
 from lowdose.models.spread import Spread
 
 # Noise below bf16's resolution of the image cannot be seen, so what is said of it must fade.
@@ -198,7 +199,7 @@ class UNet(nn.Module):
     def _noise(self, features: Tensor, level: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
             blocks = self.tail(features.to(self.tail.weight.dtype)).float()
-        noise = _pixels_of_blocks(blocks, self.unshuffle)
+        noise = pixels_of_blocks(blocks, self.unshuffle)
         level = level.view(-1, 1, 1, 1)
         noise = noise * (level / (level**2 + FADE_LEVEL**2))
         return noise.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
@@ -213,16 +214,6 @@ class UNet(nn.Module):
         for up, blocks in zip(reversed(self.ups), reversed(self.up_blocks), strict=True):
             x = blocks(up(x) + skips.pop())
         return x
-
-
-def _pixels_of_blocks(blocks: Tensor, side: int) -> Tensor:
-    """As `torch.nn.functional.pixel_shuffle`, which takes four times as long if channels come last.
-
-    Shape (B, side**2, H, W) to (B, 1, side * H, side * W).
-    """
-    count, _, height, width = blocks.shape
-    rows = blocks.permute(0, 2, 3, 1).reshape(count, height, width, side, side).transpose(2, 3)
-    return rows.reshape(count, 1, height * side, width * side)
 
 
 def _blocks(width: int, depth: int) -> nn.Sequential:
