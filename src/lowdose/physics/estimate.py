@@ -23,7 +23,6 @@ from lowdose.physics.scatter import (
     fit_line,
     measure_scatter,
     scatter_beside_lattice,
-    white_scatter,
 )
 from lowdose.physics.step import value_step
 
@@ -75,9 +74,9 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
     noisier, either the specimen has fine texture or an electron gives more than one step; the
     photon-transfer fit then wins only where it is clear, of white noise that grows along a line
     steeper than that of counts, or where the noise is above 10 % of the image's range, which no
-    texture is. Values on no grid are judged by the fit alone, taken at the lower end of its
-    uncertainty. Where there is a lattice, which leaves no homogeneous parts, the fit is to what is
-    left without it.
+    texture is. So it does for fractions of counts, as interpolation leaves them. Values on no grid
+    are judged by the fit alone, taken at the lower end of its uncertainty. Where there is a
+    lattice, which leaves no homogeneous parts, the fit is to what is left without it.
 
     Parameters
     ----------
@@ -98,9 +97,10 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseModel:
     windows, sample = _windows_and_sample(pixels)
     step = value_step(sample)
     plain = None
-    if step is not None and _are_plain_counts(step, sample, white_scatter(windows)):
-        plain = _counts(step)
-        if _are_whole(step, sample):
+    if step is not None:
+        white = measure_scatter(windows, as_if_white=True)
+        plain = _counts(step) if _are_plain_counts(step, sample, white) else None
+        if plain is not None and _are_whole(step, sample):
             return plain
     scatter = measure_scatter(windows)
     if scatter is None or not scatter.variance.any():

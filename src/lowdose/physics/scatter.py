@@ -94,17 +94,24 @@ class Line:
         return self.slope * mean + self.intercept
 
 
-def white_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
-    """Measure block means and variances as if the noise were white.
+def measure_scatter(
+    windows: Iterable[NDArray[Any]], *, as_if_white: bool = False
+) -> Scatter | None:
+    """Measure block means and variances, and what blur and fine texture make of the latter.
 
     The variance of a block is that of its second differences both ways [1]_, which no ramp or
     straight edge along an axis disturbs; per intensity the 20 % quantile is taken, so that
-    structure in most blocks does not matter, and corrected to the mean of pure noise.
+    structure in most blocks does not matter, and corrected to the mean of pure noise. Where an
+    image was blurred or interpolated after its noise arose, second differences see too little of
+    it: how much, a network reads from more statistics of the same blocks, see
+    `lowdose.physics.scatter_network`.
 
     Parameters
     ----------
     windows : iterable of ndarray, shape (H, W)
         Parts of the image.
+    as_if_white : bool
+        Leave out what the network says, which takes three quarters of the time.
 
     Returns
     -------
@@ -115,33 +122,12 @@ def white_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
     ----------
     .. [1] J. Immerkær, Comput. Vis. Image Underst. 64, 300 (1996).
     """
-    bins = _bins(windows, _means_and_energies)
-    return _scatter(bins) if bins.shape[1] else None
-
-
-def measure_scatter(windows: Iterable[NDArray[Any]]) -> Scatter | None:
-    """Measure block means and variances, and what blur and fine texture make of the latter.
-
-    As `white_scatter` does, and then corrected by what a network reads from more statistics of the
-    same blocks, see `lowdose.physics.scatter_network`: where an image was blurred or interpolated
-    after its noise arose, second differences see too little of it.
-
-    Parameters
-    ----------
-    windows : iterable of ndarray, shape (H, W)
-        Parts of the image.
-
-    Returns
-    -------
-    Scatter or None
-        None where there are too few blocks to tell.
-    """
-    bins = _bins(windows, _block_statistics)
+    bins = _bins(windows, _means_and_energies if as_if_white else _block_statistics)
     if not bins.shape[1]:
         return None
     white = _scatter(bins)
     noisy = white.variance > 0  # where nothing arrived there is none
-    if noisy.sum() < FEWEST_INTENSITIES:
+    if as_if_white or noisy.sum() < FEWEST_INTENSITIES:
         return white
     factor, correlation = allow_for(bins[:, noisy], white.variance[noisy])
     is_white = (

@@ -153,7 +153,8 @@ def told(clues: NDArray[np.float64]) -> NDArray[np.float64]:
     values = (clues - weights["centre"]) / weights["spread"]
     values = values.clip(-_MOST_DEVIATIONS, _MOST_DEVIATIONS)
     for layer in range(3):
-        values = values @ weights[f"weight{layer}"] + weights[f"bias{layer}"]
+        # No dot product, as in `lowdose.physics.step`: threads of numpy's would spin on.
+        values = np.einsum("kc,ch->kh", values, weights[f"weight{layer}"]) + weights[f"bias{layer}"]
         if layer < 2:
             values = np.maximum(values, 0)
     return values
