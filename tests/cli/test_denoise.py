@@ -256,3 +256,20 @@ def test_pixels_that_were_repaired_are_told_and_recorded(call, tmp_path):
     assert record["pixels_repaired"] == 2
     assert record["options"]["repair"] is True
     assert lowdose.read(tmp_path / "hot_denoised.tif").pixels.max() < 60
+
+
+def test_stripes_that_were_taken_off_are_told_and_recorded(call, tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(500, 10, (256, 256)) + rng.normal(0, 10, (256, 1))
+    lowdose.write(tmp_path / "scan.tif", Micrograph(pixels.astype(np.float32)))
+    how = ("denoise", "--model", "fast", "--device", "cpu", tmp_path / "scan.tif", "--gain", "0.2")
+    assert "taken off" not in call(*how, "-o", tmp_path / "as-it-is.tif").stdout
+    assert " of the noise taken off  " in call(*how, "--destripe").stdout
+    record = json.loads((tmp_path / "scan_denoised.tif.json").read_text("utf-8"))
+    assert record["stripes_taken_off"] == pytest.approx(1, rel=0.3)
+    assert record["options"]["destripe"] is True
+    rows = [
+        lowdose.read(tmp_path / f"{name}.tif").pixels.mean(axis=1).std()
+        for name in ("as-it-is", "scan_denoised")
+    ]
+    assert rows[1] < 0.5 * rows[0]

@@ -106,6 +106,8 @@ class Options:
         Whether the waves of a lattice may be set aside, see `lowdose.infer.Denoiser`.
     repair : bool
         Whether to replace single pixels that stick out.
+    destripe : bool
+        Whether to take off the offsets of rows and columns.
     """
 
     model: str = DEFAULT
@@ -115,6 +117,7 @@ class Options:
     uncertainty: bool = False
     lattice: bool = True
     repair: bool = False
+    destripe: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:

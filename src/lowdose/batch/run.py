@@ -77,6 +77,8 @@ class Outcome:
         Whether it was looked at twice.
     repaired : int
         Single pixels that were replaced.
+    stripes : float
+        Deviation of what was taken off rows or columns, in that of the noise.
     """
 
     source: Path
@@ -89,6 +91,7 @@ class Outcome:
     lattice: bool = False
     twice: bool = False
     repaired: int = 0
+    stripes: float = 0.0
 
     @property
     def is_skipped(self) -> bool:
@@ -201,6 +204,7 @@ class Batch:
         record["lattice_set_aside"] = denoised.lattice
         record["looked_at_twice"] = denoised.twice
         record["pixels_repaired"] = denoised.repaired
+        record["stripes_taken_off"] = denoised.stripes
         if scores:
             record["scores"] = [asdict(each) for each in scores.scores]
         if calibration:
@@ -230,6 +234,7 @@ class Batch:
                 denoised.lattice,
                 denoised.twice,
                 denoised.repaired,
+                denoised.stripes,
             )
 
         def outcome() -> Outcome:
@@ -309,6 +314,7 @@ class Batch:
                 ensemble=self.engine.ensemble,
                 lattice=self.options.lattice,
                 repair=self.options.repair,
+                destripe=self.options.destripe,
             )
         return self._denoisers[name]
 

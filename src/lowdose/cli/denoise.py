@@ -88,6 +88,10 @@ def denoise(
         bool,
         typer.Option("--repair", help="Replace single pixels far above or below their neighbours."),
     ] = False,
+    destripe: Annotated[
+        bool,
+        typer.Option("--destripe", help="Take off what rows or columns are brighter or darker by."),
+    ] = False,
     uncertainty: Annotated[
         bool,
         typer.Option("--uncertainty", help="Also write OUT_std: each pixel's standard deviation."),
@@ -117,6 +121,7 @@ def denoise(
       lowdose denoise frames.mrcs --gain 2.5 --offset 100
       lowdose denoise scan.mrc --uncertainty       writes scan_denoised_std.mrc as well
       lowdose denoise scan.tif --repair            without hot and dead pixels and X-rays
+      lowdose denoise stem.dm4 --destripe          without the stripes of an unsteady scan
       find . -name '*.tif' | lowdose denoise - -o clean/
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
     from lowdose.batch import Batch, Engine, Options, find_inputs, plan_jobs
@@ -131,6 +136,7 @@ def denoise(
         uncertainty,
         lattice=not no_lattice,
         repair=repair,
+        destripe=destripe,
     )
     listed = sys.stdin if "-" in inputs else ()
     jobs = plan_jobs(find_inputs(inputs, listed=listed), output)
@@ -202,6 +208,7 @@ def _line(outcome: Outcome, *, is_choice: bool) -> str:
     how += "  lattice set aside" if outcome.lattice else ""
     how += "  looked at twice" if outcome.twice else ""
     how += f"  pixels repaired: {outcome.repaired}" if outcome.repaired else ""
+    how += f"  stripes of {outcome.stripes:.2g} of the noise taken off" if outcome.stripes else ""
     return f"{outcome.source} -> {outcome.target}  {size}  {noise}{how}  {outcome.seconds:.1f} s"
 
 
