@@ -263,11 +263,19 @@ def test_stripes_that_were_taken_off_are_told_and_recorded(call, tmp_path):
     pixels = rng.normal(500, 10, (256, 256)) + rng.normal(0, 10, (256, 1))
     lowdose.write(tmp_path / "scan.tif", Micrograph(pixels.astype(np.float32)))
     how = ("denoise", "--model", "fast", "--device", "cpu", tmp_path / "scan.tif", "--gain", "0.2")
-    assert "taken off" not in call(*how, "-o", tmp_path / "as-it-is.tif").stdout
-    assert " of the noise taken off  " in call(*how, "--destripe").stdout
+    plain = call(*how, "-o", tmp_path / "as-it-is.tif")
+    assert "taken off" not in plain.stdout
+    assert "--destripe takes that off" in plain.stderr.replace("\n", " ")
+    destriped = call(*how, "--destripe")
+    assert " of the noise taken off  " in destriped.stdout
+    assert not destriped.stderr
     record = json.loads((tmp_path / "scan_denoised.tif.json").read_text("utf-8"))
     assert record["stripes_taken_off"] == pytest.approx(1, rel=0.3)
+    assert record["stripes_kept"] == 0
     assert record["options"]["destripe"] is True
+    record = json.loads((tmp_path / "as-it-is.tif.json").read_text("utf-8"))
+    assert record["stripes_kept"] == pytest.approx(1, rel=0.3)
+    assert record["stripes_taken_off"] == 0
     rows = [
         lowdose.read(tmp_path / f"{name}.tif").pixels.mean(axis=1).std()
         for name in ("as-it-is", "scan_denoised")

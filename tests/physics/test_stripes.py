@@ -102,7 +102,7 @@ def test_images_that_are_nothing_but_stripes_become_flat():
     stripes = offsets_of(200, 10.0) + np.zeros((200, 200), "f4") + 100
     found = find_stripes(stripes, COUNTS)
     assert np.isfinite(found.rows).all()
-    assert np.diff(stripes - found.rows, axis=0).std() < 0.3 * np.diff(stripes, axis=0).std()
+    assert np.diff(stripes - found.rows, axis=0).std() < 0.4 * np.diff(stripes, axis=0).std()
 
 
 def test_the_power_of_offsets_is_their_variance_and_chance_stays_below_the_least():

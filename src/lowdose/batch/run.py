@@ -37,6 +37,7 @@ from lowdose.io.guard import whole_file
 from lowdose.micrograph import Micrograph, round_to_dtype
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
+from lowdose.physics.stripes import find_stripes
 from lowdose.records import AUTO, CHOICES
 
 if TYPE_CHECKING:  # importing torch takes seconds; bad files are refused before
@@ -49,6 +50,8 @@ _OF_ONE_FILE = (InputError, MissingExtraError, NoiseModelError, OutputError)
 
 # Results of at most so many pixels are written while the next is made: two of 2048 x 2048.
 _SMALL = 1 << 22
+# Stripes are looked for in a square of this side, where they are kept.
+_MIDDLE = 1024
 
 Progress = Callable[[Path, int, int], None]
 
@@ -79,6 +82,8 @@ class Outcome:
         Single pixels that were replaced.
     stripes : float
         Deviation of what was taken off rows or columns, in that of the noise.
+    stripes_kept : float
+        Likewise, of what was seen of them and not taken off.
     """
 
     source: Path
@@ -92,6 +97,7 @@ class Outcome:
     twice: bool = False
     repaired: int = 0
     stripes: float = 0.0
+    stripes_kept: float = 0.0
 
     @property
     def is_skipped(self) -> bool:
@@ -205,6 +211,8 @@ class Batch:
         record["looked_at_twice"] = denoised.twice
         record["pixels_repaired"] = denoised.repaired
         record["stripes_taken_off"] = denoised.stripes
+        kept = 0.0 if self.options.destripe else _strength_of_stripes(micrograph, denoised.noise)
+        record["stripes_kept"] = kept
         if scores:
             record["scores"] = [asdict(each) for each in scores.scores]
         if calibration:
@@ -235,6 +243,7 @@ class Batch:
                 denoised.twice,
                 denoised.repaired,
                 denoised.stripes,
+                kept,
             )
 
         def outcome() -> Outcome:
@@ -317,6 +326,13 @@ class Batch:
                 destripe=self.options.destripe,
             )
         return self._denoisers[name]
+
+
+def _strength_of_stripes(micrograph: Micrograph, noise: NoiseModel) -> float:
+    """How far rows or columns of the middle of an image stick out, see `find_stripes`."""
+    frame = next(micrograph.frames())
+    middle = tuple(slice(max((n - _MIDDLE) // 2, 0), (n + _MIDDLE) // 2) for n in frame.shape)
+    return find_stripes(frame[middle], noise).strength
 
 
 def _chosen(

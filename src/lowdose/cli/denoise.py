@@ -197,6 +197,12 @@ def _print(outcome: Outcome, *, is_choice: bool, is_quiet: bool) -> None:
         typer.echo(one_line(_line(outcome, is_choice=is_choice)))
         if outcome.noise and outcome.noise.remark:
             note(f"{outcome.source}: {outcome.noise.remark}")
+        if outcome.stripes_kept:
+            note(
+                f"{outcome.source}: whole rows or columns are brighter or darker than those beside "
+                f"them, by {outcome.stripes_kept:.2g} times the noise of a pixel, and stay so; "
+                "--destripe takes that off"
+            )
 
 
 def _line(outcome: Outcome, *, is_choice: bool) -> str:

@@ -20,9 +20,9 @@ LEAST_SIDE = 48
 _VISIBLE = 0.15
 # The median of exponentially distributed powers is this share of their mean.
 _MEDIAN_OF_POWERS = math.log(2)
-# A line is compared with so many on either side: few, which structure changes little over, and
+# A line is compared with so many on either side: few, over which structure changes little, and
 # more, which let slower offsets be seen.
-_NEIGHBOURS = 1, 3
+_NEIGHBOURS = 1, 4, 16
 # Power is averaged over frequencies within this factor of each, and over three at least.
 _BAND = 1.25
 _ROUNDS = 8
@@ -52,14 +52,15 @@ class Stripes:
 def find_stripes(frame: NDArray[Any], noise: NoiseModel) -> Stripes:
     r"""Measure how much brighter or darker whole rows and columns are than those beside them.
 
-    Offsets of lines are white: of any line, whatever those beside it have. Structure is not, and
-    few parts of a line have the same. So each run of 32 pixels is compared with those before and
-    after it, and of all runs of a line the most likely difference :math:`d` is taken (of a Cauchy
-    distribution, so that edges count little). Those of lines compared with one and with three on
-    either side are put together by a Wiener filter: at each frequency along the lines
-    :math:`\hat o = (\sum_k h_k d_k / n_k) / (\sum_k h_k^2 / n_k + 1/s)`, where :math:`h_k` is what
+    Offsets are white: those of a line say nothing of those beside it. Structure is not, and few
+    parts of a line have the same. So each run of 32 pixels is compared with those before and after
+    it, and of all runs of a line the most likely difference :math:`d` is taken (of a Cauchy
+    distribution, so that edges count little). A Wiener filter makes offsets of them: at each
+    frequency along the lines :math:`\hat o = h d / (h^2 + n / s)`, where :math:`h` is what
     comparing makes of an offset, :math:`s` the power that the two halves of lines have in common,
-    and :math:`n_k` all that is beyond it. So slow offsets, which look like structure, stay.
+    and :math:`n` all power of :math:`d` beyond it. Lines are compared with one, four and sixteen
+    on either side, and for each frequency the best of these is taken. Slow offsets, which look
+    like structure, stay.
 
     Parameters
     ----------
@@ -173,8 +174,9 @@ def _offsets(means: NDArray[np.float64], power: float) -> NDArray[np.float64]:
         passed = _passed(lines, apart)
         beyond = _smooth(spectrum**2) - power * passed**2
         other = np.maximum(beyond, max(error**2, 1e-6 * power))
-        seen += passed * spectrum / other
-        weight += passed**2 / other
+        better = passed**2 / other > weight
+        seen = np.where(better, passed * spectrum / other, seen)
+        weight = np.where(better, passed**2 / other, weight)
     return _from_cosines(seen / (weight + 1 / power))
 
 

@@ -39,8 +39,8 @@ def _finding(
         fine=f"{lines.capitalize()} have no offsets of their own.",
         fault=f"Whole {lines} are brighter or darker than their neighbours, by {value:.2g} times "
         f"the noise of a pixel: {cause} noise, which no electron made.",
-        action=f"`lowdose denoise --destripe` takes the {lines}' offsets off first; without it they "
-        "are kept as if they were specimen.",
+        action=f"`lowdose denoise --destripe` takes the {lines}' offsets off first; else they are "
+        "kept as if they were specimen.",
     )
 
 
