@@ -79,6 +79,18 @@ def test_the_line_ignores_a_few_bins_far_above_it():
     assert line.at(np.array([50.0])) == pytest.approx(105, rel=0.02)
 
 
+@pytest.mark.parametrize("side", [56, 68, 88])
+def test_a_line_through_few_bins_is_known_as_badly_as_it_is(side):
+    halves = np.where(np.arange(side)[:, None] < side // 2, 20.0, 80.0) * np.ones(side)
+    lines = []
+    for seed in range(40):
+        counts = np.random.default_rng(seed).poisson(halves).astype("f8")
+        lines.append(fit_line(measure_scatter([counts])))
+    errors = np.array([(line.slope - 1) / line.slope_std for line in lines])
+    assert np.mean(np.abs(errors) < 3) > 0.85
+    assert min(line.slope_std for line in lines) > 0.05
+
+
 def test_too_few_blocks_tell_nothing():
     assert measure_scatter([]) is None
     assert measure_scatter([np.ones((1, 1))]) is None

@@ -18,6 +18,7 @@ from lowdose.errors import NoiseModelError
 from lowdose.physics.dose import NoiseModel, check_finite
 from lowdose.physics.scatter import (
     BLOCK,
+    CHANCE,
     Line,
     Scatter,
     fit_line,
@@ -56,8 +57,6 @@ _FEW = 0.5
 # quieter than they must be, and three in four are this near; or so many times what chance makes of
 # the blocks behind each.
 _QUIETER, _NEAR, _DARKEST = (0.2, 3.0), (0.1, 2.0), 3
-# Relative deviation of a bin's variance of white noise, times the root of its blocks.
-_SCATTER = 0.6
 # A slope this many times the step is a gain of more than one step: fine texture of fracture
 # surfaces makes lines of a slope of 2. These types are what cameras store; of others it holds where
 # the noise is above this fraction of the image's range, for counts simulated from good micrographs
@@ -293,7 +292,7 @@ def _is_sharp(line: Line, scatter: Scatter) -> bool:
 
 def _chance(scatter: Scatter) -> float:
     """Relative deviation of the variances of white noise from their line."""
-    return _SCATTER / math.sqrt(float(np.median(scatter.blocks)))
+    return CHANCE / math.sqrt(float(np.median(scatter.blocks)))
 
 
 def _are_quieter(ratios: NDArray[np.float64], scatter: Scatter) -> bool:

@@ -35,6 +35,10 @@ _LEAST_BLOCKS = 24
 # White noise of which second differences see all but so much is left as it is measured, which is
 # more exact.
 _PLAIN = 0.05
+# Relative deviation of a bin's variance of white noise, times the root of its blocks.
+CHANCE = 0.6
+# Fewer bins may be near a line by chance, as two always are.
+_MANY_BINS = 8
 # A line is fitted again with the weights of the one before, until it changes by less than this.
 _MOST_STEPS, _SETTLED = 20, 1e-6
 
@@ -248,6 +252,8 @@ def fit_line(scatter: Scatter) -> Line:
             break
         expected = line
     residual = float(np.average(excess**2, weights=trust)) * float(scatter.blocks.mean())
+    if len(mean) < _MANY_BINS:
+        residual = max(residual, CHANCE**2)
     slope, slope_std = slope / width, (unit_variance * residual) ** 0.5 / width
     return Line(slope, intercept - slope * centre, slope_std, distance)
 
