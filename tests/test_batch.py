@@ -11,6 +11,7 @@ import pytest
 
 import lowdose
 from lowdose.batch import Batch, Engine, Input, NoiseChoice, Options, find_inputs, plan_jobs
+from lowdose.batch import run as batch_run
 from lowdose.errors import (
     ConfigError,
     InputError,
@@ -52,6 +53,7 @@ def test_a_folder_is_searched_with_those_inside_it(tmp_path):
     inner, outer = put(tmp_path / "a" / "b" / "y.mrc"), put(tmp_path / "a" / "x.tif")
     (tmp_path / "a" / "notes.txt").write_text("no micrograph")
     put(tmp_path / "a" / "good.mrc").rename(tmp_path / "a" / "._hidden.mrc")
+    put(tmp_path / "a" / ".trash" / "thrown-away.mrc")
     found = find_inputs([str(tmp_path / "a")])
     assert found == [Input(inner, tmp_path / "a"), Input(outer, tmp_path / "a")]
 
@@ -210,6 +212,26 @@ def test_integers_are_rounded_on_request_and_for_png(tmp_path, options):
     assert lowdose.read(tmp_path / "b_denoised.mrc").pixels.dtype == np.uint16
 
 
+@pytest.mark.parametrize(
+    ("pattern", "places"),
+    [
+        ("session/*.mrc", ["out/x.mrc"]),
+        ("*/*.mrc", ["out/other/x.mrc", "out/session/x.mrc"]),
+        ("**/*.mrc", ["out/other/x.mrc", "out/session/deep/x.mrc", "out/session/x.mrc"]),
+        ("*/deep/*.mrc", ["out/session/deep/x.mrc"]),
+        ("session/*/x.mrc", ["out/deep/x.mrc"]),
+    ],
+)
+def test_results_of_a_pattern_lie_as_the_inputs_below_what_it_leaves_open(
+    pattern, places, tmp_path, monkeypatch
+):
+    for name in ("session/x.mrc", "session/deep/x.mrc", "other/x.mrc"):
+        put(tmp_path / name)
+    assert targets([tmp_path / pattern], "out") == list(map(Path, places))
+    monkeypatch.chdir(tmp_path)
+    assert targets([pattern], "out") == list(map(Path, places))
+
+
 def test_a_batch_goes_on_after_a_failure(tmp_path, options):
     put(tmp_path / "in" / "b.mrc")
     (tmp_path / "in" / "a.mrc").write_bytes(b"no micrograph" * 100)
@@ -231,6 +253,39 @@ def test_a_repeated_batch_does_only_what_is_missing(tmp_path, options):
     assert not second.is_skipped
     assert (tmp_path / "a_denoised.mrc").stat().st_mtime_ns == before
     assert not any(outcome.is_skipped for outcome in run([tmp_path], None, options, overwrite=True))
+
+
+def test_an_input_that_is_gone_in_the_meantime_fails_alone(tmp_path, options, monkeypatch):
+    names = [put(tmp_path / "in" / f"{number}.mrc") for number in range(3)]
+    read = batch_run.read
+
+    def read_once(path, **keywords):
+        micrograph = read(path, **keywords)
+        if path == names[1]:
+            path.unlink()
+        return micrograph
+
+    monkeypatch.setattr(batch_run, "read", read_once)
+    first, gone, last = run(names, tmp_path / "out", options)
+    assert (first.error, last.error) == (None, None)
+    assert isinstance(gone.error, InputError)
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.mrc")) == ["0", "2"]
+
+
+def test_a_result_whose_input_is_gone_stays(tmp_path, options):
+    source = put(tmp_path / "a.mrc")
+    run([source], tmp_path / "clean.mrc", options)
+    source.unlink()
+    (outcome,) = run([source], tmp_path / "clean.mrc", options)
+    assert isinstance(outcome.error, InputError)
+    assert (tmp_path / "clean.mrc").exists()
+
+
+def test_a_record_without_an_input_is_none_of_ours(tmp_path, options):
+    source, target = put(tmp_path / "a.mrc"), put(tmp_path / "clean.mrc")
+    (tmp_path / "clean.mrc.json").write_text('{"lowdose": "0.1.0", "output": {}}', "utf-8")
+    (outcome,) = run([source], target, options)
+    assert "no record of writing it" in str(outcome.error)
 
 
 def test_a_changed_input_is_denoised_again(tmp_path, options):
@@ -264,7 +319,10 @@ def test_the_record_of_an_older_result_is_not_believed(tmp_path, options):
     assert outcome.noise.gain == 1
 
 
-@pytest.mark.parametrize("other", [{"noise": NoiseChoice(gain=2.0)}, {"dtype": "input"}])
+@pytest.mark.parametrize(
+    "other",
+    [{"noise": NoiseChoice(gain=2.0)}, {"dtype": "input"}, {"ensemble": True}, {"destripe": True}],
+)
 def test_a_result_of_other_options_is_not_taken_for_done(other, tmp_path, options):
     source = put(tmp_path / "a.mrc")
     run([source], None, options)

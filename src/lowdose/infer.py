@@ -153,7 +153,6 @@ class Denoiser:
             network, self.record, self.device, self.dtype if is_torch else torch.float32
         )
         self._network = network if is_torch else OpenVINONetwork(network, predicts, self.dtype)
-        self.ensemble = ensemble
         if ensemble:
             self._network = SelfEnsemble(self._network)
         if self.device.type == "cpu" and is_torch:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lowdose
+from lowdose.cli.progress import Bar
 from lowdose.micrograph import Micrograph
 from tests.io.malformed_cases import CASES, NEED_EXTRA, mrc_bytes
 
@@ -281,3 +282,14 @@ def test_stripes_that_were_taken_off_are_told_and_recorded(call, tmp_path):
         for name in ("as-it-is", "scan_denoised")
     ]
     assert rows[1] < 0.5 * rows[0]
+
+
+def test_the_bar_counts_files_as_they_are_named(call, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(Bar, "__call__", lambda self, label, done, total: shown.append(label))
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).poisson(30.0, (64, 64)).astype(np.uint16)
+        lowdose.write(tmp_path / "in" / f"{number}.tif", Micrograph(pixels))
+    call("denoise", "--model", "fast", "--device", "cpu", tmp_path / "in", "-o", tmp_path / "out")
+    assert list(dict.fromkeys(shown)) == ["1/3 0.tif", "2/3 1.tif", "3/3 2.tif"]

@@ -108,6 +108,8 @@ class Options:
         Whether to replace single pixels that stick out.
     destripe : bool
         Whether to take off the offsets of rows and columns.
+    ensemble : bool
+        Whether to average over all flips and rotations.
     """
 
     model: str = DEFAULT
@@ -118,6 +120,7 @@ class Options:
     lattice: bool = True
     repair: bool = False
     destripe: bool = False
+    ensemble: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
@@ -135,7 +138,6 @@ class Engine:
     tile: int | None = None
     threads: int = 0  # as torch likes
     backend: Backend = "auto"
-    ensemble: bool = False
 
 
 def _mean(pixels: NDArray[Any]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from lowdose.batch.record import record_of
 from lowdose.errors import ConfigError, InputError, OutputError
-from lowdose.io import by_suffix, family_suffix, identify
+from lowdose.io import by_suffix, family_suffix, identify, micrographs_below
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _expand(name: str) -> list[Input]:
     # os.path throughout: Path raises on folders that may not be entered, and on long names.
     path = Path(name)
     if os.path.isdir(path):
-        files = sorted(p for p in path.rglob("[!.]*") if by_suffix(p) and os.path.isfile(p))
+        files = micrographs_below(path)
         if not files:
             raise InputError(path, "holds no file with a suffix of a micrograph.")
         return [Input(file, path) for file in files]
@@ -127,7 +128,8 @@ def _expand(name: str) -> list[Input]:
         matches = sorted(Path(match) for match in glob.glob(name, recursive=True))
         if not matches:
             raise InputError(path, "no file matches this pattern.")
-        root = Path(*[part for part in path.parts if not glob.has_magic(part)][:-1] or ["."])
+        plain = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts[:-1])
+        root = Path(*plain)
         return [Input(match, root) for match in matches if os.path.isfile(match)]
     return [Input(path, path.parent)]
 

@@ -6,12 +6,15 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowdose import __version__
 from lowdose.batch.choices import Options
+from lowdose.errors import InputError
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 
@@ -30,7 +33,7 @@ def record_of(path: Path) -> dict[str, Any] | None:
         record = json.loads(record_path(path).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    is_ours = isinstance(record, dict) and "lowdose" in record and "output" in record
+    is_ours = isinstance(record, dict) and {"lowdose", "input", "output"} <= record.keys()
     return record if is_ours else None
 
 
@@ -46,7 +49,6 @@ def provenance(options: Options, noise: NoiseModel, denoiser: Denoiser) -> dict[
             "precision": str(denoiser.dtype).removeprefix("torch."),
             "tile": denoiser.tile,
             "backend": denoiser.backend,
-            "ensemble": denoiser.ensemble,
         },
     }
 
@@ -60,6 +62,15 @@ def file_facts(path: Path, micrograph: Micrograph) -> dict[str, Any]:
         "dtype": str(micrograph.pixels.dtype),
         "pixel_size_nm": micrograph.pixel_size_nm,
     }
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system says of an input that is gone into an InputError."""
+    try:
+        yield
+    except OSError as err:
+        raise InputError(path, f"cannot be read ({err.strerror}).") from err
 
 
 def sha256_of(path: Path) -> str:
@@ -82,8 +93,16 @@ def as_json(options: Options) -> Any:
 
 
 def is_current(record: dict[str, Any], source: Path, target: Path) -> bool:
-    """Whether a result is whole, the one recorded, and was made from its input as it is now."""
-    was, now, made = record["input"], source.stat(), target.stat()
+    """Whether a result is whole, the one recorded, and was made from its input as it is now.
+
+    Raises
+    ------
+    InputError
+        If there is no such input any more.
+    """
+    with reading(source):
+        now = source.stat()
+    was, made = record["input"], target.stat()
     # A run killed between the names of the two leaves a new result beside the record of the old.
     is_its_own = record_path(target).stat().st_mtime_ns >= made.st_mtime_ns
     is_same = Path(was["path"]).name == source.name and was["bytes"] == now.st_size

@@ -19,6 +19,7 @@ from lowdose.batch.record import (
     file_facts,
     is_current,
     provenance,
+    reading,
     record_of,
     record_path,
     sha256_of,
@@ -320,7 +321,7 @@ class Batch:
                 precision=self.engine.precision,
                 tile=self.engine.tile,
                 backend=self.engine.backend,
-                ensemble=self.engine.ensemble,
+                ensemble=self.options.ensemble,
                 lattice=self.options.lattice,
                 repair=self.options.repair,
                 destripe=self.options.destripe,
@@ -329,10 +330,11 @@ class Batch:
 
 
 def _strength_of_stripes(micrograph: Micrograph, noise: NoiseModel) -> float:
-    """How far rows or columns of the middle of an image stick out, see `find_stripes`."""
-    frame = next(micrograph.frames())
-    middle = tuple(slice(max((n - _MIDDLE) // 2, 0), (n + _MIDDLE) // 2) for n in frame.shape)
-    return find_stripes(frame[middle], noise).strength
+    """How far rows or columns of the middles of some frames stick out, see `find_stripes`."""
+    frames = micrograph.pixels if micrograph.is_stack else micrograph.pixels[None]
+    middle = tuple(slice(max((n - _MIDDLE) // 2, 0), (n + _MIDDLE) // 2) for n in frames.shape[1:])
+    some = sorted({0, len(frames) // 2, len(frames) - 1})
+    return max(find_stripes(frames[number][middle], noise).strength for number in some)
 
 
 def _chosen(
@@ -368,13 +370,14 @@ def _short_of_memory(path: Path) -> Iterator[None]:
 
 def _source_facts(path: Path, micrograph: Micrograph) -> dict[str, Any]:
     file_format = micrograph.source.format if micrograph.source else None
-    # In full: PNG and NPY keep no calibration, and MRC neither voltage nor units but lengths.
-    return file_facts(path, micrograph) | {
-        "format": file_format,
-        "sha256": sha256_of(path),
-        "axes": [asdict(axis) for axis in micrograph.axes],
-        "metadata": dict(micrograph.metadata),
-    }
+    with reading(path):
+        # In full: PNG and NPY keep no calibration, and MRC neither voltage nor units but lengths.
+        return file_facts(path, micrograph) | {
+            "format": file_format,
+            "sha256": sha256_of(path),
+            "axes": [asdict(axis) for axis in micrograph.axes],
+            "metadata": dict(micrograph.metadata),
+        }
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

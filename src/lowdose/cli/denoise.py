@@ -137,16 +137,18 @@ def denoise(
         lattice=not no_lattice,
         repair=repair,
         destripe=destripe,
+        ensemble=ensemble,
     )
     listed = sys.stdin if "-" in inputs else ()
     jobs = plan_jobs(find_inputs(inputs, listed=listed), output)
-    engine = Engine(device, precision.value, tile, threads, backend.value, ensemble)
+    engine = Engine(device, precision.value, tile, threads, backend.value)
     batch = Batch(jobs, options, engine, overwrite=overwrite)
     outcomes: list[Outcome] = []
+    places = {job.source: place for place, job in enumerate(jobs, 1)}
     with Bar(is_quiet=quiet) as bar:
 
         def show(path: Path, done: int, total: int) -> None:
-            bar(f"{len(outcomes) + 1}/{len(jobs)} {one_line(path.name)}", done, total)
+            bar(f"{places[path]}/{len(jobs)} {one_line(path.name)}", done, total)
 
         for outcome in batch.run(show):
             bar.hide()

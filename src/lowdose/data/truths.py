@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lowdose.data.simulate import KINDS, simulate_truth
 from lowdose.errors import ConfigError, InputError
-from lowdose.io import by_suffix, read
+from lowdose.io import micrographs_below, read
 
 # Files that hold several crops of one specimen are named SPECIMEN__NUMBER.suffix.
 SPECIMEN = re.compile(r"(.+)__\d+")
@@ -190,7 +190,7 @@ def find_truths(folders: Iterable[Path | str]) -> list[Path]:
 def _in_folder(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder of micrographs")
-    found = sorted(p for p in folder.rglob("[!.]*") if by_suffix(p) and p.is_file())
+    found = micrographs_below(folder)
     if not found and any(any(folder.glob(name)) for name in _OF_DATA_SETS):
         raise ConfigError(
             f"{folder}: holds a data set without dataset.json, which is written last: its build is "

@@ -172,6 +172,20 @@ def by_suffix(path: Path | str) -> Format | None:
     return next((each for each in FORMATS if _claims(Path(path), each)), None)
 
 
+def micrographs_below(folder: Path) -> list[Path]:
+    """Files named like a micrograph in a folder and in all below it, in order.
+
+    What is hidden by a dot before its name or that of its folder is left out.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("[!.]*")
+        if by_suffix(path)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and os.path.isfile(path)
+    )
+
+
 def output_suffix(micrograph: Micrograph) -> str:
     """Suffix, with its dot, of the file that a denoised `micrograph` should go to.
 
