@@ -384,6 +384,20 @@ def test_noise_is_what_the_user_says():
     assert NoiseChoice(gain="fit").model_for(2.0 * ramp).gain == pytest.approx(2, rel=0.2)
 
 
+@pytest.mark.parametrize("said", [{"gain": 4.0}, {"dose": 60.0}])
+def test_of_a_known_gain_blur_leaves_a_part_to_single_pixels(said):
+    electrons = np.random.default_rng(0).poisson(np.linspace(20, 100, 256), (300, 256))
+    white = 4.0 * electrons + 7
+    choice = NoiseChoice(**said, offset=7.0)
+    gain = choice.model_for(white).gain
+    assert gain == pytest.approx(4, rel=1e-2)
+    blurred = (white[:, 1:] + white[:, :-1]) / 2
+    model = choice.model_for(blurred)
+    assert model.gain == pytest.approx(gain / 2, rel=0.15)  # the variance of a mean of two
+    assert model.correlation == pytest.approx((0, 0.5), abs=0.1)
+    assert f"as {gain:.4g}; blur leaves" in model.basis
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -269,8 +269,8 @@ def test_a_precision_that_does_not_exist_is_refused(tiny):
         tiny(precision="float16")
 
 
-@pytest.mark.parametrize("tile", [15, 0, -64])
-def test_a_tile_smaller_than_sixteen_pixels_is_refused(tile, tiny):
+@pytest.mark.parametrize("tile", [63, 0, -64])
+def test_a_tile_smaller_than_64_pixels_is_refused(tile, tiny):
     with pytest.raises(ConfigError, match="tile side"):
         tiny(tile=tile)
 

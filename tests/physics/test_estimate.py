@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from lowdose.errors import NoiseModelError
+from lowdose.physics import estimate as module
 from lowdose.physics.estimate import estimate_noise, fit_noise
 
 SHAPES = [(1, 1), (1, 7), (3, 5), (8, 8), (40, 40), (3, 41, 56), (1, 64, 64), (12, 9, 200)]
@@ -143,12 +144,25 @@ def test_large_images_are_sampled_and_never_written_to(tmp_path):
     assert np.array_equal(image, before)
 
 
-def test_pixels_that_the_sample_misses_may_be_darker_than_all_it_holds():
-    image = np.random.default_rng(0).poisson(20, (1024, 1024)).astype("u2")
-    skip = math.isqrt(image.size // (1 << 17))
-    image[::skip, ::skip] += 5000
+def test_pixels_that_the_sample_misses_may_be_darker_than_all_it_holds(monkeypatch):
+    monkeypatch.setattr(module, "_SAMPLE", 1 << 11)
+    rng = np.random.default_rng(0)
+    image = rng.poisson(20, (1024, 1024)) + np.float32(0.5)
+    skip = math.isqrt(image.size // module._SAMPLE)
+    image[::skip, ::skip] += rng.integers(5000, 5200, image[::skip, ::skip].shape)
     model = estimate_noise(image)
-    assert math.isfinite(model.gain)
+    assert model.noise_std(np.array(20.5)) == pytest.approx(20**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("frames", [9, 15, 23])
+def test_of_a_stack_the_last_frames_are_looked_at_as_well(frames):
+    dark = np.random.default_rng(0).poisson(5.0, (frames, 128, 128))
+    dark[frames // 2 + 1 :] *= 0
+    dark[-1] = 40 * counts(20.0, 128)
+    windows = list(module.spread_windows(dark))
+    assert len(windows) == 8
+    assert np.array_equal(windows[0], dark[0])
+    assert np.array_equal(windows[-1], dark[-1])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

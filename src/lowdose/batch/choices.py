@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lowdose.errors import ConfigError, NoiseModelError
 from lowdose.io.guard import row_blocks
 from lowdose.physics.dose import NoiseModel, gain_from_dose
-from lowdose.physics.estimate import fit_noise
+from lowdose.physics.estimate import allow_for_blur, fit_noise
 from lowdose.records import AUTO, DEFAULT, find
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class NoiseChoice:
     def model_for(self, pixels: NDArray[Any]) -> NoiseModel | None:
         """Noise model of an image, or None where it is to be estimated.
 
+        Whatever is said, it is measured how the noise of neighbours correlates.
+
         Raises
         ------
         NoiseModelError
@@ -70,7 +72,8 @@ class NoiseChoice:
         if self.gain == "fit":
             return fit_noise(pixels)
         if self.dose is not None:
-            return self._model(gain_from_dose(_mean(pixels), self.dose, offset=self.offset or 0.0))
+            gain = gain_from_dose(_mean(pixels), self.dose, offset=self.offset or 0.0)
+            return allow_for_blur(self._model(gain), pixels)
         if self.gain is None:
             return None
         model, mean = self._model(self.gain), _mean(pixels)
@@ -79,7 +82,7 @@ class NoiseChoice:
                 f"--offset {model.offset:g} is above the image, whose mean is {mean:.6g}; expected "
                 "the pixel value without electrons"
             )
-        return model
+        return allow_for_blur(model, pixels)
 
     def _model(self, gain: float) -> NoiseModel:
         return NoiseModel(gain, self.offset or 0.0, self.readout or 0.0)

@@ -30,6 +30,8 @@ from lowdose.physics.step import value_step
 # Windows of this side are measured where an image is larger than `_WINDOWS` of them.
 _WINDOW = 512
 _WINDOWS = 16
+# Of a stack at most so many frames.
+_FRAMES = 8
 # Pixels looked at for the step of values.
 _SAMPLE = 1 << 15
 # Noise may fall this far below that of counts before they are not taken for counts.
@@ -142,6 +144,39 @@ def fit_noise(pixels: NDArray[Any]) -> NoiseModel:
             "the image is too small or too flat to fit its noise; pass --gain with a number"
         )
     return _beside_lattice(pixels, sample, _from_line(fit_line(scatter), scatter), step=None)
+
+
+def allow_for_blur(model: NoiseModel, pixels: NDArray[Any]) -> NoiseModel:
+    """Noise of known electrons as an image has it whose detector or interpolation blurred it.
+
+    How the noise of neighbours correlates is measured. A Gaussian blur that leaves it so takes
+    from the variance of single pixels; their gain is smaller by that.
+
+    Parameters
+    ----------
+    model : NoiseModel
+        Its gain is what one electron adds to an image.
+    pixels : ndarray, shape (H, W) or (N, H, W)
+        One image, or frames of one detector that are judged together.
+
+    Returns
+    -------
+    NoiseModel
+        The same where the noise is white, or the image too small or too flat to tell.
+    """
+    try:
+        correlation = fit_noise(pixels).correlation
+    except NoiseModelError:
+        return model
+    if model.is_noise_free or not any(correlation):
+        return model
+    # torch takes a second to import, and most images are judged before.
+    from lowdose.physics.correlation import kept_variance, taps_of
+
+    down, across = map(taps_of, correlation)
+    kept = kept_variance(down, across)
+    basis = f"{model.basis} as {model.gain:.4g}; blur leaves {kept:.2g} of it to single pixels"
+    return replace(model, gain=kept * model.gain, correlation=correlation, basis=basis)
 
 
 def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseModel:
@@ -372,14 +407,18 @@ def _signal_independent(scatter: Scatter, *, is_even: bool) -> NoiseModel:
 
 def _windows_and_sample(pixels: NDArray[Any]) -> tuple[list[NDArray[Any]], NDArray[Any]]:
     """What is measured of an image, and a sample of all of it, the smallest first."""
-    windows, sample = list(spread_windows(pixels)), _spread_sample(_stack(pixels))
+    windows, sample = list(spread_windows(pixels)), _spread_sample(_some_frames(pixels))
     for part in (*windows, sample):
         check_finite(part)
     return windows, sample
 
 
-def _stack(pixels: NDArray[Any]) -> NDArray[Any]:
-    return pixels if pixels.ndim == 3 else pixels[None]
+def _some_frames(pixels: NDArray[Any]) -> list[NDArray[Any]]:
+    """Up to eight frames from the first to the last, or the one that there is."""
+    stack = pixels if pixels.ndim == 3 else pixels[None]
+    last = len(stack) - 1
+    count = min(len(stack), _FRAMES)
+    return [stack[last * index // max(count - 1, 1)] for index in range(count)]
 
 
 def spread_windows(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -395,9 +434,8 @@ def spread_windows(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
     ndarray, shape (H, W)
         A view; its corner lies on multiples of 8 pixels.
     """
-    stack = _stack(pixels)
-    frames = stack[:: max(1, len(stack) // 8)][:8]
-    height, width = stack.shape[1:]
+    frames = _some_frames(pixels)
+    height, width = frames[0].shape
     if height * width <= _WINDOWS * _WINDOW**2:
         yield from frames
         return
@@ -405,7 +443,7 @@ def spread_windows(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
     for index in range(_WINDOWS):
         top = _place(index // per_side, per_side, height)
         left = _place(index % per_side, per_side, width)
-        yield frames[index % len(frames), top : top + _WINDOW, left : left + _WINDOW]
+        yield frames[index % len(frames)][top : top + _WINDOW, left : left + _WINDOW]
 
 
 def _place(index: int, count: int, length: int) -> int:
@@ -413,11 +451,10 @@ def _place(index: int, count: int, length: int) -> int:
     return start - start % BLOCK
 
 
-def _spread_sample(stack: NDArray[Any]) -> NDArray[Any]:
-    """Pixels on a coarse grid over up to eight frames, the smallest first."""
-    frames = stack[:: max(1, len(stack) // 8)][:8]
-    skip = max(1, math.isqrt(frames.size // _SAMPLE))
-    return np.sort(frames[:, ::skip, ::skip], axis=None)
+def _spread_sample(frames: list[NDArray[Any]]) -> NDArray[Any]:
+    """Pixels on a coarse grid over some frames, the smallest first."""
+    skip = max(1, math.isqrt(len(frames) * frames[0].size // _SAMPLE))
+    return np.sort([frame[::skip, ::skip] for frame in frames], axis=None)
 
 
 def _range(sample: NDArray[Any]) -> float:
