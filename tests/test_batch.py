@@ -288,6 +288,41 @@ def test_a_record_without_an_input_is_none_of_ours(tmp_path, options):
     assert "no record of writing it" in str(outcome.error)
 
 
+def test_a_result_of_another_input_of_the_same_name_is_not_taken_for_done(tmp_path, options):
+    first, other = put(tmp_path / "day1" / "x.mrc"), tmp_path / "day2" / "x.mrc"
+    other.parent.mkdir()
+    run([first], tmp_path / "out", options)
+    lowdose.write(other, Micrograph(COUNTS[::-1].copy(), AXES))
+    os.utime(other, (1, 1))
+    (outcome,) = run([other], tmp_path / "out", options)
+    assert f"made from {first}" in str(outcome.error)
+    other.write_bytes(first.read_bytes())  # moved or copied, it is the same
+    os.utime(other, (1, 1))
+    (outcome,) = run([other], tmp_path / "out", options)
+    assert outcome.is_skipped
+
+
+def test_a_result_of_other_weights_is_not_taken_for_done(tmp_path, tiny_weights):
+    source, weights = put(tmp_path / "a.mrc"), tiny_weights()
+    run([source], None, Options(str(weights)))
+    record = json.loads(weights.with_suffix(".json").read_text("utf-8")) | {"sha256": "0" * 64}
+    weights.with_suffix(".json").write_text(json.dumps(record), "utf-8")
+    (outcome,) = run([source], None, Options(str(weights)))
+    assert "other weights" in str(outcome.error)
+
+
+def test_options_that_an_older_record_does_not_know_were_not_asked_for(tmp_path, options):
+    source = put(tmp_path / "a.mrc")
+    run([source], None, options)
+    path = tmp_path / "a_denoised.mrc.json"
+    record = json.loads(path.read_text("utf-8"))
+    del record["options"]["ensemble"]
+    path.write_text(json.dumps(record), "utf-8")
+    assert run([source], None, options)[0].is_skipped
+    (outcome,) = run([source], None, dataclasses.replace(options, ensemble=True))
+    assert "other options" in str(outcome.error)
+
+
 def test_a_changed_input_is_denoised_again(tmp_path, options):
     source = put(tmp_path / "a.mrc")
     run([source], None, options)
@@ -477,6 +512,14 @@ def test_deviations_that_are_missing_are_made_and_never_denoised_themselves(tmp_
     assert missing.error is None
     assert not missing.is_skipped
     assert [each.path.name for each in find_inputs([str(tmp_path / "in")])] == ["a.mrc"]
+
+
+def test_a_repeated_batch_refuses_the_same_outputs_again(tmp_path, doubting):
+    names = [put(tmp_path / "in" / name) for name in ("a.mrc", "a_std.mrc")]
+    for _ in "12":
+        of_a, of_deviation = run(names, tmp_path / "out", doubting)
+        assert of_a.error is None
+        assert "output of another input" in str(of_deviation.error)
 
 
 def test_weights_without_uncertainty_end_a_batch_that_asks_for_it(tmp_path, options):

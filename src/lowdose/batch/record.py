@@ -33,8 +33,9 @@ def record_of(path: Path) -> dict[str, Any] | None:
         record = json.loads(record_path(path).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    is_ours = isinstance(record, dict) and {"lowdose", "input", "output"} <= record.keys()
-    return record if is_ours else None
+    parts = "input", "output", "model"
+    is_ours = isinstance(record, dict) and "lowdose" in record
+    return record if is_ours and all(isinstance(record.get(p), dict) for p in parts) else None
 
 
 def provenance(options: Options, noise: NoiseModel, denoiser: Denoiser) -> dict[str, Any]:
@@ -92,6 +93,27 @@ def as_json(options: Options) -> Any:
     return json.loads(json.dumps(dataclasses.asdict(options)))
 
 
+def are_same_options(record: dict[str, Any], options: Options) -> bool:
+    """Whether a result was made with these; what its lowdose did not know of was not asked for."""
+    made_with = record.get("options")
+    return isinstance(made_with, dict) and as_json(Options()) | made_with == as_json(options)
+
+
+def is_same_input(record: dict[str, Any], source: Path) -> bool:
+    """Whether a result was made from a file of this place, or of the same content elsewhere.
+
+    Raises
+    ------
+    InputError
+        If there is no such input any more.
+    """
+    was = record["input"]
+    if was.get("path") == os.path.abspath(source):
+        return True
+    with reading(source):
+        return bool(was.get("sha256") == sha256_of(source))
+
+
 def is_current(record: dict[str, Any], source: Path, target: Path) -> bool:
     """Whether a result is whole, the one recorded, and was made from its input as it is now.
 
@@ -105,6 +127,6 @@ def is_current(record: dict[str, Any], source: Path, target: Path) -> bool:
     was, made = record["input"], target.stat()
     # A run killed between the names of the two leaves a new result beside the record of the old.
     is_its_own = record_path(target).stat().st_mtime_ns >= made.st_mtime_ns
-    is_same = Path(was["path"]).name == source.name and was["bytes"] == now.st_size
+    is_same = was["bytes"] == now.st_size
     is_whole = record["output"]["bytes"] == made.st_size
     return bool(is_its_own and is_same and is_whole and made.st_mtime >= now.st_mtime)

@@ -9,15 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowdose.batch.choices import Engine, Options
 from lowdose.batch.places import Job, deviation_path, make_folder
 from lowdose.batch.record import (
-    as_json,
+    are_same_options,
     file_facts,
     is_current,
+    is_same_input,
     provenance,
     reading,
     record_of,
@@ -39,7 +41,7 @@ from lowdose.micrograph import Micrograph, round_to_dtype
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.physics.stripes import find_stripes
-from lowdose.records import AUTO, CHOICES
+from lowdose.records import AUTO, CHOICES, load_record
 
 if TYPE_CHECKING:  # importing torch takes seconds; bad files are refused before
     from lowdose.infer import Denoised, Denoiser
@@ -187,6 +189,7 @@ class Batch:
         target = job.target()
         targets = [target, deviation_path(target)] if self.options.uncertainty else [target]
         are_done = [self._is_done(job.source, each) for each in targets]  # each may refuse
+        self._claimed |= set(targets)
         if all(are_done):
             return _Made(lambda: Outcome(job.source, target))
         micrograph = read(job.source, nonfinite=self.options.nonfinite)
@@ -218,7 +221,6 @@ class Batch:
             record["scores"] = [asdict(each) for each in scores.scores]
         if calibration:
             record["uncertainty"] = asdict(calibration)
-        self._claimed |= set(targets)
 
         def write_all() -> Outcome:
             record["input"] = _source_facts(job.source, micrograph)
@@ -283,6 +285,10 @@ class Batch:
     def _names(self) -> tuple[str, ...]:
         return CHOICES if self.options.model == AUTO else (self.options.model,)
 
+    @cached_property
+    def _hashes(self) -> set[str]:
+        return {load_record(name).sha256 for name in self._names}
+
     def _is_done(self, source: Path, target: Path) -> bool:
         """Whether the output is there and finished; refuses to put it in a wrong place."""
         if _identity(target) in self._sources:
@@ -294,8 +300,12 @@ class Batch:
         record = record_of(target)
         if record is None:
             problem = "exists, and lowdose has no record of writing it"
-        elif record.get("options") != as_json(self.options):
+        elif not are_same_options(record, self.options):
             problem = "exists, made with other options"
+        elif record["model"].get("sha256") not in self._hashes:
+            problem = "exists, made with other weights"
+        elif not is_same_input(record, source):
+            problem = f"exists, made from {record['input']['path']}"
         else:
             return is_current(record, source, target)
         raise OutputError(f"{target}: {problem}. Pass --overwrite to replace it.")
