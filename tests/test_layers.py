@@ -17,7 +17,7 @@ LAYERS = [
     ["checkpoint"],
     ["export"],
     ["backends"],
-    ["frame"],
+    ["corrections", "frame"],
     ["infer"],
     ["trust"],
     ["batch"],

@@ -18,10 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lowdose.corrections import correct
 from lowdose.data.truths import Truth, draw_truths
 from lowdose.infer import Denoiser
 from lowdose.metrics.pixelwise import psnr
 from lowdose.micrograph import Micrograph
+from lowdose.physics.estimate import estimate_noise
 from lowdose.physics.noise import expose
 
 STRENGTHS = 0.1, 0.2, 0.3, 0.5, 1.0
@@ -29,7 +31,7 @@ READOUT = 1.0
 
 
 def qualities(
-    truth: Truth, number: int, dose: float, plain: Denoiser, destriping: Denoiser
+    truth: Truth, number: int, dose: float, denoiser: Denoiser
 ) -> Iterator[tuple[float, float, float]]:
     """PSNR with each strength of stripes: as it is, destriped, and without any."""
     noisy = expose(
@@ -42,13 +44,15 @@ def qualities(
     offsets = np.random.default_rng(number).normal(size=(len(noisy), 1))
     deviation = np.sqrt(dose + READOUT**2)
 
-    def quality(denoiser: Denoiser, pixels: NDArray[np.float32]) -> float:
-        return psnr(denoiser(Micrograph(pixels)).micrograph.pixels, expected)
+    def quality(pixels: NDArray[np.float32], *, destripe: bool) -> float:
+        image, noise = Micrograph(pixels), estimate_noise(pixels)
+        right = correct(image, noise, destripe=destripe).micrograph
+        return psnr(denoiser(right, noise=noise).micrograph.pixels, expected)
 
-    without = quality(plain, noisy)
+    without = quality(noisy, destripe=False)
     for strength in STRENGTHS:
         striped = (noisy + strength * deviation * offsets).astype(np.float32)
-        yield quality(plain, striped), quality(destriping, striped), without
+        yield quality(striped, destripe=False), quality(striped, destripe=True), without
 
 
 def main() -> None:
@@ -61,11 +65,10 @@ def main() -> None:
     parser.add_argument("--dose", type=float, default=30.0, help="mean electrons a pixel")
     parser.add_argument("--model", default="everyday")
     chosen = parser.parse_args()
-    plain, destriping = (Denoiser(chosen.model, destripe=is_on) for is_on in (False, True))
+    denoiser = Denoiser(chosen.model)
     truths = draw_truths(chosen.draw, seed=chosen.seed)
     found = [
-        list(qualities(truth, number, chosen.dose, plain, destriping))
-        for number, truth in enumerate(truths)
+        list(qualities(truth, number, chosen.dose, denoiser)) for number, truth in enumerate(truths)
     ]
     print("| offsets | as it is | destriped | without stripes |")
     print("|---|---|---|---|")

@@ -30,8 +30,6 @@ from lowdose.models.ensemble import SelfEnsemble
 from lowdose.models.unit import UnitRange, estimate_in_range
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
-from lowdose.physics.outliers import without_outliers
-from lowdose.physics.stripes import find_stripes
 from lowdose.records import DEFAULT, Record, load_record, shipped
 from lowdose.tiling import Tile, tile_plan, view, window_plan
 
@@ -73,11 +71,6 @@ class Denoised:
         Whether the waves of a lattice were set aside, in any frame.
     twice : bool
         Whether any frame was looked at twice, see `lowdose.frame.look_again`.
-    repaired : int
-        Single pixels that stuck out of the noise and were replaced, in all frames.
-    stripes : float
-        Deviation of the offsets of rows or columns that were taken off, in deviations of the noise
-        of a pixel; of the frame with the strongest. 0 without any.
     """
 
     micrograph: Micrograph
@@ -85,8 +78,6 @@ class Denoised:
     uncertainty: Micrograph | None = None
     lattice: bool = False
     twice: bool = False
-    repaired: int = 0
-    stripes: float = 0.0
 
 
 class Denoiser:
@@ -111,12 +102,6 @@ class Denoiser:
     lattice : bool
         Set the waves of a lattice aside before the network looks, where that is better; see
         `lowdose.frame.look_at`. Networks that predict an image are always shown all of it.
-    repair : bool
-        Put the median of their neighbours in the place of single pixels that stick out of all of
-        them by far, see `lowdose.physics.outliers.without_outliers`.
-    destripe : bool
-        Take off by how much whole rows and columns are brighter or darker than those beside them,
-        see `lowdose.physics.stripes.find_stripes`.
 
     Raises
     ------
@@ -136,15 +121,12 @@ class Denoiser:
         backend: Backend = "auto",
         ensemble: bool = False,
         lattice: bool = True,
-        repair: bool = False,
-        destripe: bool = False,
     ) -> None:
         if tile is not None and tile < _SMALLEST_TILE:
             raise ConfigError(f"tile side is {tile} px; expected at least {_SMALLEST_TILE}")
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         self.tile, self.lattice = tile, lattice
-        self.repair, self.destripe = repair, destripe
         network, self.record = load_weights(model)
         predicts = CATALOG[self.record.network].predicts
         self.backend = pick_backend(backend, self.device, predicts)
@@ -203,17 +185,12 @@ class Denoiser:
         noise = noise or estimate_noise(micrograph.pixels)
         result = allocate(micrograph.shape)
         errors = allocate(micrograph.shape) if uncertainty else None
-        total, done, repaired = micrograph.pixels.size, 0, 0
-        lattice, twice, strength = False, False, 0.0
+        total, done = micrograph.pixels.size, 0
+        lattice = twice = False
         with float32_kept():
-            for number, stored in enumerate(micrograph.frames()):
+            for number, source in enumerate(micrograph.frames()):
                 target = _frames(result)[number]
                 error = None if errors is None else _frames(errors)[number]
-                source, count = without_outliers(stored, noise) if self.repair else (stored, 0)
-                repaired += count
-                if self.destripe:
-                    source, stripes = _without_stripes(source, noise)
-                    strength = max(strength, stripes)
                 frame = self._look_at(source, noise)
                 if frame is not None:
                     lattice |= frame.waves is not None
@@ -225,12 +202,8 @@ class Denoiser:
         note = f"lowdose {__version__} {self.record.label} {noise}"
         note += ", lattice set aside" if lattice else ""
         note += ", looked at twice" if twice else ""
-        note += f", pixels repaired: {repaired}" if self.repair else ""
-        note += f", stripes of {strength:.2g} of the noise taken off" if strength else ""
         image = micrograph.with_pixels(result, note)
-        denoised = Denoised(
-            image, noise, lattice=lattice, twice=twice, repaired=repaired, stripes=strength
-        )
+        denoised = Denoised(image, noise, lattice=lattice, twice=twice)
         if errors is None:
             return denoised
         spread = micrograph.with_pixels(errors, f"{note}, standard deviation of each pixel")
@@ -448,17 +421,6 @@ def _prepared(
         raise ConfigError(f"weights {record.name!r}: network {record.network!r} cannot be tiled")
     cast(TiledNetwork, network).run_body_in(dtype)
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _without_stripes(frame: NDArray[Any], noise: NoiseModel) -> tuple[NDArray[Any], float]:
-    """A frame without stripes, itself where there are none, and how strong they were."""
-    stripes = find_stripes(frame, noise)
-    if not stripes.strength:
-        return frame, 0.0
-    clean = allocate(cast(tuple[int, int], frame.shape))
-    np.subtract(frame, stripes.rows, out=clean, casting="same_kind")
-    clean -= stripes.columns
-    return clean, stripes.strength
 
 
 def _with_spread() -> list[str]:

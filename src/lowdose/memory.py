@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from lowdose.errors import OutputError
 
@@ -22,17 +24,17 @@ def free_memory(device: torch.device) -> int:
         return 2 << 30
 
 
-def allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Float32 pixels in memory, or in a nameless file where they would take a third of it.
+def allocate(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Pixels in memory, or in a nameless file where they would take a third of it.
 
     Raises
     ------
     OutputError
         If there is no room for that file.
     """
-    size = 4 * int(np.prod(shape, dtype=np.int64))
+    size = np.dtype(dtype).itemsize * math.prod(shape)
     if size < free_memory(torch.device("cpu")) // 3:
-        return np.empty(shape, np.float32)
+        return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
         try:
             # Reserved now: a disk that fills up under a memory map kills the process.
@@ -47,4 +49,4 @@ def allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
                 f"{folder}: no room for {size / 1e9:.1f} GB of temporary pixels ({err.strerror}). "
                 "Point TMPDIR at a larger disk."
             ) from err
-        return np.memmap(file, np.float32, "r+", shape=shape)
+        return np.memmap(file, dtype, "r+", shape=shape)

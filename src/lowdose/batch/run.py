@@ -27,6 +27,7 @@ from lowdose.batch.record import (
     sha256_of,
     write_record,
 )
+from lowdose.corrections import Corrected, correct
 from lowdose.errors import (
     InputError,
     LimitError,
@@ -81,12 +82,11 @@ class Outcome:
         Whether a lattice was set aside.
     twice : bool
         Whether it was looked at twice.
-    repaired : int
-        Single pixels that were replaced.
-    stripes : float
-        Deviation of what was taken off rows or columns, in that of the noise.
+    corrected : Corrected, optional
+        What was put right before.
     stripes_kept : float
-        Likewise, of what was seen of them and not taken off.
+        Deviation of what was seen of offsets of rows or columns and not taken off, in that of the
+        noise.
     """
 
     source: Path
@@ -98,8 +98,7 @@ class Outcome:
     model: str = ""
     lattice: bool = False
     twice: bool = False
-    repaired: int = 0
-    stripes: float = 0.0
+    corrected: Corrected | None = None
     stripes_kept: float = 0.0
 
     @property
@@ -208,13 +207,17 @@ class Batch:
             progress(job.source, done, total)
 
         with _short_of_memory(job.source):
-            denoiser, noise, scores = _chosen(micrograph, noise, candidates)
-            denoised, calibration = self._denoised(denoiser, micrograph, noise, tell)
+            noise = noise or estimate_noise(micrograph.pixels)
+            corrected = correct(
+                micrograph, noise, repair=self.options.repair, destripe=self.options.destripe
+            )
+            denoiser, noise, scores = _chosen(corrected.micrograph, noise, candidates)
+            denoised, calibration = self._denoised(denoiser, corrected.micrograph, noise, tell)
         record = provenance(self.options, denoised.noise, denoiser)
         record["lattice_set_aside"] = denoised.lattice
         record["looked_at_twice"] = denoised.twice
-        record["pixels_repaired"] = denoised.repaired
-        record["stripes_taken_off"] = denoised.stripes
+        record["pixels_repaired"] = corrected.repaired
+        record["stripes_taken_off"] = corrected.stripes
         kept = 0.0 if self.options.destripe else _strength_of_stripes(micrograph, denoised.noise)
         record["stripes_kept"] = kept
         if scores:
@@ -244,8 +247,7 @@ class Batch:
                 name,
                 denoised.lattice,
                 denoised.twice,
-                denoised.repaired,
-                denoised.stripes,
+                corrected,
                 kept,
             )
 
@@ -261,7 +263,7 @@ class Batch:
         self,
         denoiser: Denoiser,
         micrograph: Micrograph,
-        noise: NoiseModel | None,
+        noise: NoiseModel,
         progress: Callable[[int, int], None],
     ) -> tuple[Denoised, Calibration | None]:
         if not self.options.uncertainty:
@@ -333,8 +335,6 @@ class Batch:
                 backend=self.engine.backend,
                 ensemble=self.options.ensemble,
                 lattice=self.options.lattice,
-                repair=self.options.repair,
-                destripe=self.options.destripe,
             )
         return self._denoisers[name]
 
@@ -348,14 +348,14 @@ def _strength_of_stripes(micrograph: Micrograph, noise: NoiseModel) -> float:
 
 
 def _chosen(
-    micrograph: Micrograph, noise: NoiseModel | None, candidates: Sequence[Denoiser]
-) -> tuple[Denoiser, NoiseModel | None, Scores | None]:
+    micrograph: Micrograph, noise: NoiseModel, candidates: Sequence[Denoiser]
+) -> tuple[Denoiser, NoiseModel, Scores | None]:
     """The network for an image, what it is told of the noise, and why, where there is a choice."""
     if len(candidates) == 1:
         return candidates[0], noise, None
     from lowdose.trust.auto import choose
 
-    return choose(micrograph, noise or estimate_noise(micrograph.pixels), candidates)
+    return choose(micrograph, noise, candidates)
 
 
 def _as_dtype(result: Micrograph, source: Micrograph, dtype: str, target: Path) -> Micrograph:

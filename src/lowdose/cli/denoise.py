@@ -84,14 +84,8 @@ def denoise(
         bool,
         typer.Option("--no-lattice", help="Show a lattice to the network, set none aside."),
     ] = False,
-    repair: Annotated[
-        bool,
-        typer.Option("--repair", help="Replace single pixels far above or below their neighbours."),
-    ] = False,
-    destripe: Annotated[
-        bool,
-        typer.Option("--destripe", help="Take off what rows or columns are brighter or darker by."),
-    ] = False,
+    repair: opt.Repair = False,
+    destripe: opt.Destripe = False,
     uncertainty: Annotated[
         bool,
         typer.Option("--uncertainty", help="Also write OUT_std: each pixel's standard deviation."),
@@ -182,6 +176,8 @@ def _report(outcome: Outcome, batch: Batch, bar: Bar) -> Outcome:
             choice=options.noise,
             noise=outcome.noise,
             nonfinite=options.nonfinite,
+            repair=options.repair,
+            destripe=options.destripe,
             progress=show,
         )
     except LowdoseError as err:
@@ -203,7 +199,7 @@ def _print(outcome: Outcome, *, is_choice: bool, is_quiet: bool) -> None:
             note(
                 f"{outcome.source}: whole rows or columns are brighter or darker than those beside "
                 f"them, by {outcome.stripes_kept:.2g} times the noise of a pixel, and stay so; "
-                "--destripe takes that off"
+                "unless the specimen is in thin layers along them, pass --destripe"
             )
 
 
@@ -212,11 +208,11 @@ def _line(outcome: Outcome, *, is_choice: bool) -> str:
         return f"{outcome.source} -> {outcome.target}  skipped: done before (--overwrite redoes it)"
     size = " x ".join(map(str, outcome.shape))
     noise = f"{outcome.noise} ({outcome.noise.basis})" if outcome.noise else ""
-    how = f"  {outcome.model}" if is_choice else ""
+    is_used = outcome.noise is not None and not outcome.noise.is_noise_free
+    how = f"  {outcome.model}" if is_choice and is_used else ""
     how += "  lattice set aside" if outcome.lattice else ""
     how += "  looked at twice" if outcome.twice else ""
-    how += f"  pixels repaired: {outcome.repaired}" if outcome.repaired else ""
-    how += f"  stripes of {outcome.stripes:.2g} of the noise taken off" if outcome.stripes else ""
+    how += f"  {outcome.corrected}" if str(outcome.corrected or "") else ""
     return f"{outcome.source} -> {outcome.target}  {size}  {noise}{how}  {outcome.seconds:.1f} s"
 
 

@@ -32,6 +32,19 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same noi
 Size = Annotated[int, typer.Option(min=16, max=1 << 14, help="Height and width in pixels.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 
+Repair = Annotated[
+    bool,
+    typer.Option("--repair", help="Replace single pixels far above or below their neighbours."),
+]
+Destripe = Annotated[
+    bool,
+    typer.Option(
+        "--destripe",
+        help="Take off what rows or columns are brighter or darker by; thin layers along them go "
+        "with it.",
+    ),
+]
+
 # What is known of the noise; turned into a choice by `noise_choice`.
 Gain = Annotated[
     str | None,

@@ -17,6 +17,7 @@ _FROM_ALL = 5.0
 _SHARP = 3.5
 # Pixels that are looked at together.
 _STRIP = 1 << 22
+_NOWHERE = np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
 
 Deviation = Callable[[NDArray[Any]], NDArray[np.float64]]
 
@@ -55,8 +56,7 @@ def outliers(pixels: NDArray[Any], deviation: Deviation, *, sign: int) -> Outlie
     pixels = np.asarray(pixels, np.result_type(pixels, np.float32))
     inner = pixels[1:-1, 1:-1]
     if not inner.size:
-        nowhere = np.zeros(0, np.intp)
-        return Outliers(nowhere, nowhere, np.zeros(0), 0)
+        return Outliers(*_NOWHERE, 0)
     farthest = np.maximum if sign > 0 else np.minimum
     beside = farthest(
         farthest(pixels[1:-1, :-2], pixels[1:-1, 2:]), farthest(pixels[:-2, 1:-1], pixels[2:, 1:-1])
@@ -75,37 +75,27 @@ def outliers(pixels: NDArray[Any], deviation: Deviation, *, sign: int) -> Outlie
     return Outliers(y[is_far] + 1, x[is_far] + 1, middle[is_far], sharp)
 
 
-def without_outliers(frame: NDArray[Any], noise: NoiseModel) -> tuple[NDArray[Any], int]:
-    """Put the median of their neighbours in the place of pixels that stick out of all of them.
+def find_outliers(frame: NDArray[Any], noise: NoiseModel) -> Outliers:
+    """Find pixels that stick out of all their neighbours, those at the border included.
 
     Parameters
     ----------
     frame : ndarray, shape (H, W)
-        Pixels as stored; not changed.
+        Pixels as stored, perhaps a memory map.
     noise : NoiseModel
         Of these pixels.
-
-    Returns
-    -------
-    (ndarray, int)
-        A copy, or the frame itself where nothing sticks out; and how many pixels did.
     """
-    if noise.is_noise_free or min(frame.shape) < 3:
-        return frame, 0
     height, width = frame.shape
+    found = [Outliers(*_NOWHERE, 0)]
+    is_told = not noise.is_noise_free and min(frame.shape) >= 3
     rows = max(1, _STRIP // width)
-    found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]] = []
-    for top in range(0, height, rows):
+    for top in range(0, height if is_told else 0, rows):
         first, last = max(top - 1, 0), min(top + rows + 1, height)
         # Beyond the border of the image lies what is beside it.
         beyond = (int(first == top), int(last == min(top + rows, height)))
         strip = np.pad(frame[first:last], (beyond, (1, 1)), mode="reflect")
         for sign in (1, -1):
             each = outliers(strip, noise.noise_std, sign=sign)
-            found.append((each.y + (top - 1), each.x - 1, each.middle))
-    y, x, middle = (np.concatenate(part) for part in zip(*found, strict=True))
-    if not len(y):
-        return frame, 0
-    whole = np.array(frame)
-    whole[y, x] = middle if whole.dtype.kind == "f" else np.rint(middle)
-    return whole, len(y)
+            found.append(each._replace(y=each.y + (top - 1), x=each.x - 1))
+    y, x, middle, sharp = zip(*found, strict=True)
+    return Outliers(np.concatenate(y), np.concatenate(x), np.concatenate(middle), sum(sharp))

@@ -48,6 +48,8 @@ def write_report(
     choice: NoiseChoice = NoiseChoice(),  # noqa: B008 - frozen
     noise: NoiseModel | None = None,
     nonfinite: Literal["refuse", "fill"] = "refuse",
+    repair: bool = False,
+    destripe: bool = False,
     rivals: tuple[str, ...] = (),
     frame: int = 0,
     progress: Progress = lambda step, done, total: None,
@@ -69,6 +71,8 @@ def write_report(
         stack from all frames, as `Denoiser` does.
     nonfinite : {"refuse", "fill"}
         As `lowdose.io.read` takes it.
+    repair, destripe : bool
+        What to put right before, see `lowdose.corrections.correct`.
     rivals : tuple of str
         Methods to score beside it, see `lowdose.bench.methods.parse_method`.
     frame : int
@@ -97,7 +101,15 @@ def write_report(
     methods = {name: told(parse_method(name), device=str(denoiser.device)) for name in others}
     try:
         noise = noise or choice.model_for(whole.pixels) or estimate_noise(whole.pixels)
-        found = review(micrograph, denoiser, noise=noise, rivals=methods, progress=progress)
+        found = review(
+            micrograph,
+            denoiser,
+            noise=noise,
+            repair=repair,
+            destripe=destripe,
+            rivals=methods,
+            progress=progress,
+        )
     except NoiseModelError as err:
         raise NoiseModelError(f"{source}: {err}") from err
     title = source.name if whole.frame_count == 1 else f"{source.name}, frame {frame}"
@@ -152,6 +164,7 @@ def _provenance(
         "weights": f"{denoiser.record.name}, SHA-256 {denoiser.record.sha256}",
         "computed on": f"{denoiser.device}, {str(denoiser.dtype).removeprefix('torch.')}",
         "given": known or "nothing; the noise was measured in the image",
+        "put right before": str(found.corrected or "") or "nothing",
         "input": os.path.abspath(source),
         "input SHA-256": sha256_of(source),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -82,7 +82,7 @@ def _overlays(found: Review) -> list[Overlay]:
     if found.evidence is None:
         return overlays
     residual = standardised_residual(
-        found.micrograph.pixels, found.denoised.micrograph.pixels, found.denoised.noise
+        found.noisy.pixels, found.denoised.micrograph.pixels, found.denoised.noise
     )
     return [
         *overlays,
@@ -183,7 +183,7 @@ def _period(period: float, step: float, size: tuple[float, ...] | None) -> str:
 
 
 def _spectra(found: Review) -> Curve:
-    pixels = found.micrograph.pixels, found.denoised.micrograph.pixels
+    pixels = found.noisy.pixels, found.denoised.micrograph.pixels
     noisy, clean = (_middle(each).astype(np.float64) for each in pixels)
     side = min(noisy.shape) // 2
     frequency = np.arange(1, side) / min(noisy.shape)

@@ -11,19 +11,21 @@ from lowdose.physics.stripes import LEAST_SIDE, common_power, least_power, line_
 from lowdose.trust.finding import Finding, judged
 from lowdose.trust.input_view import View
 
+# Names of the findings.
+ROWS, COLUMNS = "row noise", "column noise"
 # Every second tile tells enough.
 _EVERY = 2
 
 
 def rows(view: View) -> Finding | None:
     """Find offsets of rows."""
-    return _finding("row noise", "rows", "scan line", _offsets(view.tiles, view), view)
+    return _finding(ROWS, "rows", "scan line", _offsets(view.tiles, view), view)
 
 
 def columns(view: View) -> Finding | None:
     """Find offsets of columns."""
     turned = [tile.T for tile in view.tiles]
-    return _finding("column noise", "columns", "readout column", _offsets(turned, view), view)
+    return _finding(COLUMNS, "columns", "readout column", _offsets(turned, view), view)
 
 
 def _finding(
@@ -38,9 +40,10 @@ def _finding(
         threshold,
         fine=f"{lines.capitalize()} have no offsets of their own.",
         fault=f"Whole {lines} are brighter or darker than their neighbours, by {value:.2g} times "
-        f"the noise of a pixel: {cause} noise, which no electron made.",
-        action=f"`lowdose denoise --destripe` takes the {lines}' offsets off first; else they are "
-        "kept as if they were specimen.",
+        f"the noise of a pixel: {cause} noise, unless the specimen is in thin layers along the "
+        f"{lines}.",
+        action=f"If it is noise, `lowdose denoise --destripe` takes the {lines}' offsets off; else "
+        "they are kept as specimen.",
     )
 
 

@@ -12,6 +12,8 @@ from lowdose.physics.scatter import BLOCK
 from lowdose.trust.finding import Finding, judged
 from lowdose.trust.input_view import View
 
+# Name of the finding.
+HOT_PIXELS = "hot pixels"
 # One pixel in this many may be a cosmic ray.
 _RARE = 1 << 16
 # By how much more neighbours differ across the borders of blocks.
@@ -26,7 +28,7 @@ def hot_pixels(view: View) -> Finding | None:
     hot, dead = (sum(_count(tile, view, sign) for tile in view.tiles) for sign in (1, -1))
     size = sum(tile.size for tile in view.tiles)
     return judged(
-        "hot pixels",
+        HOT_PIXELS,
         float(hot + dead),
         float(max(4, size // _RARE)),
         fine="No single pixels stick out.",

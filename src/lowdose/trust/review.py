@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lowdose.corrections import Corrected, correct
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.trust.finding import Finding, Level
 from lowdose.trust.input import Examination, examine
+from lowdose.trust.input_lines import COLUMNS, ROWS
+from lowdose.trust.input_pixels import HOT_PIXELS
 from lowdose.trust.lattice import Peak, lattice_finding, lattice_peaks
 from lowdose.trust.residual import (
     Evidence,
@@ -64,6 +67,8 @@ class Review:
         Of a lattice in the data, and what became of them.
     scored_as : str
         Name of the result among the scores.
+    corrected : Corrected, optional
+        What was put right in the noisy image before; the result is judged against that.
     """
 
     micrograph: Micrograph
@@ -76,6 +81,12 @@ class Review:
     resolution: Resolution | None = None
     peaks: tuple[Peak, ...] = ()
     scored_as: str = ""
+    corrected: Corrected | None = None
+
+    @property
+    def noisy(self) -> Micrograph:
+        """What the result is judged against: the micrograph, or it put right."""
+        return self.corrected.micrograph if self.corrected else self.micrograph
 
     @property
     def level(self) -> Level:
@@ -95,6 +106,8 @@ def review(
     denoiser: Denoiser,
     *,
     noise: NoiseModel | None = None,
+    repair: bool = False,
+    destripe: bool = False,
     rivals: Mapping[str, Estimator] | None = None,
     progress: Progress = lambda step, done, total: None,
 ) -> Review:
@@ -108,6 +121,8 @@ def review(
         Denoises it.
     noise : NoiseModel, optional
         By default estimated.
+    repair, destripe : bool
+        What to put right before, see `lowdose.corrections.correct`.
     rivals : mapping of str to Estimator, optional
         Other methods to score beside it.
     progress : callable
@@ -124,24 +139,27 @@ def review(
         raise ValueError(f"pixels of shape {micrograph.shape}; expected one image (H, W)")
     noise = noise or estimate_noise(micrograph.pixels)
     examination = examine(micrograph.pixels, noise)
-    calibration = None
+    corrected = correct(micrograph, noise, repair=repair, destripe=destripe)
+    noisy, calibration = corrected.micrograph, None
 
     def tell(step: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(step, done, total)
 
     if denoiser.tells_uncertainty:
         denoised, calibration = denoise_with_uncertainty(
-            denoiser, micrograph, noise=noise, progress=tell("denoising")
+            denoiser, noisy, noise=noise, progress=tell("denoising")
         )
     else:
-        denoised = denoiser(micrograph, noise=noise, progress=tell("denoising"))
-    findings = list(examination.findings)
+        denoised = denoiser(noisy, noise=noise, progress=tell("denoising"))
+    findings = [_after(corrected, finding) for finding in examination.findings]
     if noise.is_noise_free or min(micrograph.shape) < LEAST_SIDE:
-        return Review(micrograph, denoised, calibration, examination, tuple(findings))
+        return Review(
+            micrograph, denoised, calibration, examination, tuple(findings), corrected=corrected
+        )
     methods = networks([denoiser]) | dict(rivals or {})
-    scores = score(micrograph.pixels, noise, methods, progress=tell("scoring"))
+    scores = score(noisy.pixels, noise, methods, progress=tell("scoring"))
     progress("testing the result", 0, 4)
-    pixels = micrograph.pixels, denoised.micrograph.pixels
+    pixels = noisy.pixels, denoised.micrograph.pixels
     evidence = contradictions(*pixels, noise)
     progress("testing the result", 1, 4)
     (estimate,) = networks([denoiser]).values()
@@ -167,7 +185,18 @@ def review(
         resolution,
         peaks,
         denoiser.record.name,
+        corrected,
     )
+
+
+def _after(corrected: Corrected, finding: Finding) -> Finding:
+    """A finding of the image as it was, where its fault was put right."""
+    of_lines = corrected.stripes > 0 and finding.name in (ROWS, COLUMNS)
+    is_right = of_lines or (corrected.repaired > 0 and finding.name == HOT_PIXELS)
+    if not is_right or finding.level == "fine":
+        return finding
+    meaning = f"{finding.meaning} That was put right before denoising."
+    return replace(finding, level="note", meaning=meaning, action="")
 
 
 def _as_float32(

@@ -1,0 +1,99 @@
+"""What is put right in the pixels of a micrograph before it is denoised, where asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lowdose.memory import allocate
+from lowdose.micrograph import Micrograph
+from lowdose.physics.dose import NoiseModel
+from lowdose.physics.outliers import find_outliers
+from lowdose.physics.stripes import find_stripes
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A micrograph to denoise, and what was put right in it.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        The one given, where there was nothing to put right.
+    repaired : int
+        Single pixels that were replaced, in all frames.
+    stripes : float
+        Deviation of the offsets of rows or columns that were taken off, in deviations of the noise
+        of a pixel; of the frame with the strongest. 0 without any.
+    """
+
+    micrograph: Micrograph
+    repaired: int = 0
+    stripes: float = 0.0
+
+    def __str__(self) -> str:
+        parts = [f"pixels repaired: {self.repaired}"] if self.repaired else []
+        if self.stripes:
+            parts.append(f"stripes of {self.stripes:.2g} of the noise taken off")
+        return ", ".join(parts)
+
+
+def correct(
+    micrograph: Micrograph, noise: NoiseModel, *, repair: bool = False, destripe: bool = False
+) -> Corrected:
+    """Put right what was asked for, frame by frame.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        An image or a stack; not changed.
+    noise : NoiseModel
+        Of its pixels as they are: estimated before, since integers are no longer any afterwards.
+    repair : bool
+        Put the median of their neighbours in the place of single pixels that stick out of all of
+        them by far, see `lowdose.physics.outliers.find_outliers`.
+    destripe : bool
+        Take off by how much whole rows and columns are brighter or darker than those beside them,
+        see `lowdose.physics.stripes.find_stripes`.
+
+    Returns
+    -------
+    Corrected
+        The pixels are in a temporary file of their own where memory is short.
+    """
+    repaired, strength = 0, 0.0
+    if destripe:  # first, for stripes make pixels of the dark stick out
+        micrograph, strength = _destriped(micrograph, noise)
+    if repair:
+        micrograph, repaired = _repaired(micrograph, noise)
+    found = Corrected(micrograph, repaired, strength)
+    if not str(found):
+        return found
+    return Corrected(micrograph.with_pixels(micrograph.pixels, str(found)), repaired, strength)
+
+
+def _repaired(micrograph: Micrograph, noise: NoiseModel) -> tuple[Micrograph, int]:
+    found = [find_outliers(frame, noise) for frame in micrograph.frames()]
+    count = sum(len(each.y) for each in found)
+    if not count:
+        return micrograph, 0
+    pixels = allocate(micrograph.shape, micrograph.pixels.dtype)
+    whole = micrograph.with_pixels(pixels)
+    for frame, source, each in zip(whole.frames(), micrograph.frames(), found, strict=True):
+        frame[...] = source
+        frame[each.y, each.x] = each.middle if pixels.dtype.kind == "f" else np.rint(each.middle)
+    return whole, count
+
+
+def _destriped(micrograph: Micrograph, noise: NoiseModel) -> tuple[Micrograph, float]:
+    found = [find_stripes(frame, noise) for frame in micrograph.frames()]
+    strength = max(each.strength for each in found)
+    if not strength:
+        return micrograph, 0.0
+    pixels = allocate(micrograph.shape, np.result_type(micrograph.pixels.dtype, np.float32))
+    whole = micrograph.with_pixels(pixels)
+    for frame, source, each in zip(whole.frames(), micrograph.frames(), found, strict=True):
+        np.subtract(source, each.rows, out=frame)
+        np.subtract(frame, each.columns, out=frame)
+    return whole, strength
