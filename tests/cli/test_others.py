@@ -86,6 +86,18 @@ def test_simulate_writes_counts_and_the_truth(call, tmp_path):
     assert (tmp_path / "c.npy").exists()
 
 
+def test_simulate_replaces_no_file_unasked(call, tmp_path):
+    words = ("simulate", "lattice", "--size", "64")
+    mine = tmp_path / "mine_truth.mrc"
+    mine.write_bytes(b"mine")
+    result = call(*words, "-o", tmp_path / "mine.mrc")
+    assert (result.exit_code, "--overwrite" in result.stderr) == (5, True)
+    assert mine.read_bytes() == b"mine"
+    assert not (tmp_path / "mine.mrc").exists()
+    assert call(*words, "-o", tmp_path / "mine.mrc", "--overwrite").exit_code == 0
+    assert lowdose.read(mine).shape == (64, 64)
+
+
 def test_simulate_lists_the_kinds(call):
     assert all(kind in call("simulate", "--list").stdout for kind in KINDS)
 
@@ -136,7 +148,7 @@ def test_evaluate_exposes_a_folder_and_writes_every_score(call, tiny_weights, tm
     folder, weights = tmp_path / "clean", tiny_weights()
     folder.mkdir()
     for name in "ab":
-        call("simulate", "particles", "--size", "64", "-o", tmp_path / "x.mrc",
+        call("simulate", "particles", "--size", "64", "-o", tmp_path / f"{name}.mrc",
              "--truth", folder / f"{name}.mrc")  # fmt: skip
     words = ["--truth", folder, "--dose", "low", "--model", weights, "--csv", tmp_path / "s.csv"]
     result = call("evaluate", *words, "--gain-known")

@@ -9,6 +9,8 @@ import lowdose
 from lowdose.data.simulate import simulate_truth
 from lowdose.micrograph import Micrograph
 
+METHODS = "--method", "everyday", "--method", "gaussian"
+
 
 @pytest.fixture
 def scan(tmp_path):
@@ -20,7 +22,9 @@ def scan(tmp_path):
     return tmp_path / "scan.mrc"
 
 
-METHODS = "--method", "everyday", "--method", "gaussian"
+def test_one_exposure_is_not_scored_against_itself(call, scan):
+    result = call("score", scan, "--against", scan, *METHODS)
+    assert (result.exit_code, "the same pixels twice" in result.stderr) == (2, True)
 
 
 def test_methods_are_scored_the_best_first(call, scan):
@@ -112,7 +116,22 @@ def test_filled_pixels_are_reported_on_as_well(call, tmp_path):
 def test_what_was_done_before_says_that_it_has_no_report(call, scan):
     call("denoise", scan)
     result = call("denoise", scan, "--report")
-    assert (result.exit_code, "lowdose report" in result.stderr) == (0, True)
+    assert (result.exit_code, "--overwrite" in result.stderr) == (0, True)
+
+
+def test_reports_of_files_of_one_stem_do_not_replace_each_other(call, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.mrc", "a.tif"):
+        pixels = np.random.default_rng(len(name)).poisson(30.0, (72, 80)).astype(np.float32)
+        lowdose.write(tmp_path / "in" / name, Micrograph(pixels))
+    out = tmp_path / "out"
+    for _ in "12":
+        result = call("denoise", tmp_path / "in", "-o", out, "--model", "fast", "--report")
+        assert (result.exit_code, result.stderr) == (0, "")
+    pages = {"a_report.html": "a.mrc", "a.tif_report.html": "a.tif"}
+    assert {page.name for page in out.glob("*.html")} == pages.keys()
+    for page, source in pages.items():
+        assert f"<title>{source}" in (out / page).read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ["page.pdf", "page.mrc"])

@@ -65,3 +65,15 @@ def test_counts_with_readout_noise_have_none():
 def test_steps_as_fine_as_float32_itself_are_not_taken_for_counts():
     image = np.float32(1e7) + np.arange(1000, dtype="f4")
     assert value_step(image) is None
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_whole_numbers_of_half_precision_are_counts(scale):
+    counts = scale * np.random.default_rng(0).poisson(50.0, 10_000)
+    assert value_step(counts.astype(np.float16)) == scale
+
+
+def test_whole_numbers_that_rounding_made_are_no_counts():
+    coarse = np.random.default_rng(0).normal(1e8, 1e6, 10_000).astype(np.float32)
+    assert not np.any(coarse % 1)
+    assert value_step(coarse) is None

@@ -138,6 +138,7 @@ def denoise(
     engine = Engine(device, precision.value, tile, threads, backend.value)
     batch = Batch(jobs, options, engine, overwrite=overwrite)
     outcomes: list[Outcome] = []
+    pages: dict[Path, Path] = {}
     places = {job.source: place for place, job in enumerate(jobs, 1)}
     with Bar(is_quiet=quiet) as bar:
 
@@ -149,19 +150,25 @@ def denoise(
             outcomes.append(outcome)
             _print(outcome, is_choice=model == AUTO, is_quiet=quiet)
             if report and not outcome.error:
-                outcomes[-1] = _report(outcome, batch, bar)
+                outcomes[-1] = _report(outcome, batch, bar, pages)
     _conclude(outcomes, is_quiet=quiet)
 
 
-def _report(outcome: Outcome, batch: Batch, bar: Bar) -> Outcome:
-    """Write the page of a result beside it; what became of both."""
+def _report(outcome: Outcome, batch: Batch, bar: Bar, pages: dict[Path, Path]) -> Outcome:
+    """Write the page of a result beside it; what became of both.
+
+    `pages` holds the result of each page so far: that of a.tif beside a.mrc keeps its suffix.
+    """
     from lowdose.report.files import report_path, write_report
 
     source, target = outcome.source, outcome.target
     assert target is not None  # there is a result
+    page = report_path(target)
+    if pages.setdefault(page, target) != target:
+        page = report_path(target.with_name(f"{target.name}.html"))
     if outcome.noise is None:
-        if not os.path.exists(report_path(target)):
-            note(f"{source}: no report of what was done before; lowdose report writes one")
+        if not os.path.exists(page):
+            note(f"{source}: was done before without a report; --overwrite makes both")
         return outcome
 
     def show(step: str, done: int, total: int) -> None:
@@ -171,7 +178,7 @@ def _report(outcome: Outcome, batch: Batch, bar: Bar) -> Outcome:
     try:
         write_report(
             source,
-            report_path(target),
+            page,
             batch.loaded(outcome.model),
             choice=options.noise,
             noise=outcome.noise,

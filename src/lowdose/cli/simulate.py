@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from lowdose.cli import options as opt
 from lowdose.cli.lines import one_line
 from lowdose.cli.table import table
-from lowdose.errors import ConfigError
+from lowdose.errors import ConfigError, OutputError
 
 
 def _list_kinds(is_asked: bool) -> None:
@@ -35,6 +36,7 @@ def simulate(
     truth: Annotated[
         Path | None, typer.Option(help="The noise-free image; by default OUT_truth beside it.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
     kinds: Annotated[
         bool, typer.Option("--list", callback=_list_kinds, is_eager=True, help="List the kinds.")
     ] = False,
@@ -57,6 +59,8 @@ def simulate(
         raise ConfigError(f"{output}: is named for both the noisy image and the truth")
     for path in (output, truth):
         check_output(path)
+        if os.path.lexists(path) and not overwrite:
+            raise OutputError(f"{path}: exists. Pass --overwrite to replace it.")
     noisy, clean = simulate_exposure(
         kind, (size, size), dose_e_per_px=dose, readout_std=readout, seed=seed
     )

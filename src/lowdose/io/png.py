@@ -89,7 +89,7 @@ def _write(path: Path, micrograph: Micrograph) -> None:
     if pixels.dtype.name not in ("uint8", "uint16"):
         raise OutputError(
             f"PNG holds uint8 or uint16 pixels, and these are {pixels.dtype}. "
-            "Pass --dtype uint16, or choose .tif or .mrc."
+            "Choose .tif or .mrc, or round them (lowdose denoise --dtype uint16)."
         )
     if micrograph.frame_count > 1:
         raise OutputError(

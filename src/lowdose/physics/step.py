@@ -42,7 +42,11 @@ def value_step(pixels: NDArray[Any]) -> float | None:
     if pixels.dtype.kind in "ui":
         # Sorted values differ by less than 2**64, whatever wraps around on the way.
         return float(np.gcd.reduce(np.diff(values.astype(np.uint64))))
-    return _float_step(values.astype(np.float64), float(np.finfo(pixels.dtype).eps))
+    eps, values = float(np.finfo(pixels.dtype).eps), values.astype(np.float64)
+    # Where fractions could be told, whole numbers are exact.
+    if np.abs(values).max() <= 1 / eps and not np.any(values % 1):
+        return float(np.gcd.reduce(np.diff(values).astype(np.uint64)))
+    return _float_step(values, eps)
 
 
 def _float_step(values: NDArray[np.float64], eps: float) -> float | None:

@@ -232,12 +232,14 @@ def score_pair(
     Raises
     ------
     ValueError
-        If the two are not of one shape.
+        If the two are not of one shape, or are the same.
     """
     if first.shape != second.shape or first.ndim != 2:
         raise ValueError(
             f"exposures of {first.shape} and {second.shape} pixels; expected two images alike"
         )
+    if np.array_equal(first, second):
+        raise ValueError("the same pixels twice; expected two exposures of one field")
     known = NoiseModel(1.0, readout_std=noise.readout_electrons, correlation=noise.correlation)
     pair = [noise.to_electrons(each) for each in (first, second)]
     variance = (pair[0].astype(np.float64) - pair[1]) ** 2 / 2
