@@ -53,6 +53,14 @@ def test_a_lattice_is_set_aside_where_that_leaves_less_error():
     assert 0 < found.kept < 0.02
 
 
+def test_a_lattice_at_one_end_of_a_long_image_is_seen():
+    lattice, _ = exposed("lattice", 10)
+    vacuum = np.random.default_rng(1).poisson(10.0, (384, 1200)).astype(np.float32)
+    noisy = np.concatenate([lattice, vacuum], axis=1)
+    for image in (noisy, noisy.T):
+        assert look_at(image, COUNTS, Blurs(9), "noise", CPU).waves is not None
+
+
 def test_a_lattice_that_a_network_leaves_alone_is_shown_to_it():
     noisy, _ = exposed("lattice", 10)
     assert look_at(noisy, COUNTS, FindsNothing(), "noise", CPU).waves is None

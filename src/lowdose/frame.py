@@ -222,8 +222,8 @@ class _Look:
         sides = [side for side in SIDES if side <= min(shape)]
         if not sides:
             return False
-        count = min(*shape, _MOST_PIXELS) // sides[0]
-        blocks = self._stabilised(_cut(self.source, _windows(shape, sides[0], count)))
+        counts = [min(length, _MOST_PIXELS) // sides[0] for length in shape]
+        blocks = self._stabilised(_cut(self.source, _windows(shape, sides[0], *counts)))
         parts = (
             blocks.unfold(1, side, side).unfold(2, side, side).reshape(-1, side, side)
             for side in sides
@@ -262,9 +262,14 @@ def _waves_like(estimates: Tensor, pixels: Tensor) -> Tensor:
     return torch.from_numpy(waves)[:, None].to(pixels.device)
 
 
-def _windows(shape: tuple[int, ...], side: int, count: int) -> list[Window]:
-    """Equal square windows, so many down and across, evenly spread over an image."""
-    rows, columns = (_middles(length, side, count) for length in shape)
+def _windows(
+    shape: tuple[int, ...], side: int, down: int, across: int | None = None
+) -> list[Window]:
+    """Equal square windows, so many down and across or each way, evenly spread over an image."""
+    counts = down, down if across is None else across
+    rows, columns = (
+        _middles(length, side, count) for length, count in zip(shape, counts, strict=True)
+    )
     return [(row, column) for row in rows for column in columns]
 
 

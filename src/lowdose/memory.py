@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,45 @@ from numpy.typing import DTypeLike, NDArray
 
 from lowdose.errors import OutputError
 
+_SYSTEM, _CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+
 
 def free_memory(device: torch.device) -> int:
     """Bytes that can be had on a device; 2 GiB where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
+        return _available()
+    except (OSError, ValueError, KeyError):  # no Linux
+        pass
+    try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return 2 << 30
+
+
+def _available() -> int:
+    """What Linux says can be had: files that it keeps in memory give way.
+
+    Raises
+    ------
+    OSError, ValueError, KeyError
+        If it does not say so.
+    """
+    system = _numbers(_SYSTEM)["MemAvailable:"] << 10
+    try:
+        most, used = (
+            int((_CONTAINER / f"memory.{name}").read_text()) for name in ("max", "current")
+        )
+        files = _numbers(_CONTAINER / "memory.stat")["inactive_file"]
+    except (OSError, ValueError, KeyError):  # no container, or one without a limit
+        return system
+    return max(0, min(system, most - used + files))
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """The first number behind each name in a file of the kernel."""
+    return {name: int(number) for name, number, *_ in map(str.split, path.read_text().splitlines())}
 
 
 def allocate(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:

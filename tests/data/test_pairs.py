@@ -179,6 +179,8 @@ def test_shrinking_keeps_the_mean():
         {"low_share": 0.7, "ordinary_share": 0.7},
         {"wide": (0.0, 5.0)},
         {"ordinary": (9.0, 5.0)},
+        {"low_share": float("nan")},
+        {"wide": (1.0, float("inf"))},
     ],
 )
 def test_impossible_dose_laws_are_refused(settings):

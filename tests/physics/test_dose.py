@@ -47,6 +47,9 @@ def test_an_image_without_shot_noise_is_noise_free():
         {"gain": float("nan")},
         {"gain": 1.0, "offset": float("inf")},
         {"gain": 1.0, "readout_std": float("nan")},
+        {"gain": 1.0, "gain_std": float("nan")},
+        {"gain": 1.0, "correlation": (float("nan"), 0.0)},
+        {"gain": 1.0, "correlation": (0.0, 5.0)},
     ],
 )
 def test_refuses_an_impossible_model(settings):

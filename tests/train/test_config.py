@@ -67,6 +67,8 @@ def test_its_json_holds_every_setting_and_parses_back_to_it():
         ("optimiser", "learning_rate", "fast", "learning_rate is 'fast'; expected float"),
         ("optimiser", "average", True, "average is True; expected float"),
         ("run", "precision", "float16", r"precision is 'float16'; expected .*bf16"),
+        ("data", "train", {"a": 1}, r"train is \{'a': 1\}; expected tuple"),
+        ("optimiser", "kind", {}, r"kind is \{\}; expected"),
         ("network", "options", [1], r"options is \[1\]; expected"),
     ],
 )

@@ -55,6 +55,14 @@ def test_errors_of_images_left_alone_are_those_of_poisson_noise(validation):
         assert figures[f"mse_{dose}"] == pytest.approx(mean / dose, rel=0.1)
 
 
+def test_an_image_of_which_nothing_arrives_is_left_out(validation):
+    before = validation.score(Idle())
+    validation.clean.append(torch.zeros_like(validation.clean[0]))
+    assert validation.score(Idle()) == before
+    validation.clean = [torch.zeros_like(validation.clean[0])]
+    assert validation.score(Idle()) == {}
+
+
 def test_taking_off_the_noise_gains_much(validation):
     dose = 50.0
     validation.doses = (dose,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -56,10 +57,10 @@ class DoseLaw:
 
     def __post_init__(self) -> None:
         shares = self.low_share, self.ordinary_share
-        if min(shares) < 0 or sum(shares) > 1:
+        if not (min(shares) >= 0 and sum(shares) <= 1):  # nor NaN
             raise ConfigError(f"dose shares are {shares}; expected each >= 0 and at most 1 in all")
         for low, high in (self.ordinary, self.wide):
-            if not 0 < low <= high:
+            if not 0 < low <= high < math.inf:
                 raise ConfigError(f"dose range is ({low}, {high}); expected 0 < low <= high")
 
     def draw(self, rng: np.random.Generator) -> float:

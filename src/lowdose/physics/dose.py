@@ -56,8 +56,13 @@ class NoiseModel:
     correlation: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, (self.gain, self.offset, self.readout_std))):
-            raise NoiseModelError(f"gain {self.gain}, offset {self.offset}: expected finite values")
+        numbers = self.gain, self.offset, self.readout_std, self.gain_std, *self.correlation
+        if not all(map(math.isfinite, numbers)):
+            raise NoiseModelError(f"noise is {numbers}; expected finite values")
+        if max(map(abs, self.correlation)) >= 1:
+            raise NoiseModelError(
+                f"neighbours correlate by {self.correlation}; expected less than 1 each"
+            )
         if self.gain < 0 or self.readout_std < 0:
             raise NoiseModelError(
                 f"gain is {self.gain:g} and readout noise {self.readout_std:g}; expected at least "

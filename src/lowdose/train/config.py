@@ -233,7 +233,7 @@ def _convert(hint: Any, value: Any, name: str, where: str) -> Any:
     elif isinstance(hint, type) and isinstance(value, hint):
         if hint is bool or type(value) is not bool:
             return value
-    elif origin is not None and isinstance(value, Mapping):
+    elif origin is Mapping and isinstance(value, Mapping):
         return dict(value)
     expected = hint if isinstance(hint, types.GenericAlias) or origin else hint.__name__
     raise ConfigError(f"{where}: {name} is {value!r}; expected {expected}")

@@ -48,13 +48,17 @@ class ValidationSet:
         Returns
         -------
         dict of str to float
-            ``mse_50``: mean squared error at 50 electrons; ``gain_db_50``: by how much the PSNR
-            is above that of the noisy input; ``worst_50``: the largest ratio of error to input
-            error of any image.
+            ``mse_50``: mean squared error at 50 electrons; ``psnr_50``: mean PSNR;
+            ``gain_db_50``: by how much that is above the noisy input's; ``worst_50``: the largest
+            ratio of error to input error of any image. Images of which nothing arrives, and that
+            hold no noise, are left out.
         """
         figures: dict[str, float] = {}
         for dose in self.doses if self.clean else ():
             error, noise = self._errors(network, dose)
+            error, noise = error[noise > 0], noise[noise > 0]
+            if not len(noise):
+                continue
             figures |= {
                 f"mse_{dose:g}": (error / dose**2).mean().item(),
                 f"psnr_{dose:g}": (-10 * torch.log10(error / dose**2)).mean().item(),
