@@ -117,7 +117,8 @@ def waves_like(
     Returns
     -------
     float
-        The part of the noise's variance that is in the waves as well, if the estimate has none.
+        The squared error of the waves that the filter expects, in variances of the noise: what of
+        the noise it keeps, and what of the waves it loses.
 
     References
     ----------

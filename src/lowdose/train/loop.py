@@ -302,8 +302,9 @@ class Trainer:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if _lasting(parse_config(json.loads(facts["config"]))) != _lasting(self.config):
             raise ConfigError(
-                f"{self.folder} holds a run of another configuration; only steps and drops of "
-                "[optimiser] and [run] may change on the way. Name another folder, or remove this."
+                f"{self.folder} holds a run of another configuration; only steps, minutes and "
+                "drops of [optimiser] and [run] may change on the way. Name another folder, or "
+                "remove this."
             )
         self.network.load_state_dict(_under("network/", tensors))
         for key, value in _under("average/", tensors).items():
