@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from lowdose.errors import NoiseModelError
 from lowdose.physics import estimate as module
+from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise, fit_noise
 
 SHAPES = [(1, 1), (1, 7), (3, 5), (8, 8), (40, 40), (3, 41, 56), (1, 64, 64), (12, 9, 200)]
@@ -172,6 +173,18 @@ def test_pixels_that_are_no_numbers_are_refused(judge, bad):
     image[5, 7] = bad
     with pytest.raises(NoiseModelError, match="NaN or infinite"):
         judge(image)
+
+
+def test_texture_beside_white_noise_of_a_known_gain_is_no_blur():
+    grain = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(512, 512)), 0.8)
+    textured = 500 * smooth() * (1 + 0.1 * grain / grain.std())
+    image = np.random.default_rng(0).poisson(textured).astype("f4")
+    assert any(fit_noise(image).correlation)
+    known = NoiseModel(1.0)
+    assert module.allow_for_blur(known, image) is known
+    blurred = ndimage.gaussian_filter(counts(500), 0.8, output="f4")
+    left = module.allow_for_blur(known, blurred)
+    assert left.gain == pytest.approx(1 / (4 * np.pi * 0.8**2), rel=0.15)
 
 
 def test_the_fit_alone_does_not_look_at_the_step():

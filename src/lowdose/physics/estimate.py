@@ -150,7 +150,8 @@ def allow_for_blur(model: NoiseModel, pixels: NDArray[Any]) -> NoiseModel:
     """Noise of known electrons as an image has it whose detector or interpolation blurred it.
 
     How the noise of neighbours correlates is measured. A Gaussian blur that leaves it so takes
-    from the variance of single pixels; their gain is smaller by that.
+    from the variance of single pixels; their gain is smaller by that. Noise of which second
+    differences see all that there must be was not blurred, whatever correlates with it.
 
     Parameters
     ----------
@@ -163,12 +164,18 @@ def allow_for_blur(model: NoiseModel, pixels: NDArray[Any]) -> NoiseModel:
     -------
     NoiseModel
         The same where the noise is white, or the image too small or too flat to tell.
+
+    Raises
+    ------
+    NoiseModelError
+        If the image holds NaN or infinite pixels.
     """
-    try:
-        correlation = fit_noise(pixels).correlation
-    except NoiseModelError:
+    windows, _ = _windows_and_sample(pixels)
+    scatter = measure_scatter(windows)
+    if model.is_noise_free or scatter is None or not any(scatter.correlation):
         return model
-    if model.is_noise_free or not any(correlation):
+    correlation, seen = scatter.correlation, (scatter.if_white or scatter).variance
+    if np.median(seen) > _LEAST_COUNT_NOISE * np.median(model.noise_std(scatter.mean) ** 2):
         return model
     # torch takes a second to import, and most images are judged before.
     from lowdose.physics.correlation import kept_variance, taps_of
