@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,14 +19,6 @@ if TYPE_CHECKING:
     from lowdose.bench.methods import Spec
     from lowdose.bench.outside import Kind
     from lowdose.bench.plan import Plan
-
-
-class Preset(StrEnum):
-    """Choices of ``--preset``."""
-
-    paper = "paper"
-    classical = "classical"
-    quality = "quality"
 
 
 def _list_methods(is_asked: bool) -> None:
@@ -53,7 +44,7 @@ def bench(
         ),
     ] = None,
     preset: Annotated[
-        Preset | None,
+        Literal["paper", "classical", "quality"] | None,
         typer.Option(
             help="A set of methods and doses; --method adds to it, and a network of yours takes "
             "the place of the paper's."
@@ -129,7 +120,7 @@ def bench(
     few = select(everything, names)
     methods = _methods(method, plugin, command, plugins)
     choices = plans.Choices(everything, few, _laws(dose), methods)
-    name = preset.value if preset else "bench"
+    name = preset or "bench"
     plan = plans.Plan(
         name,
         plans.PRESETS[name](choices),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
     from lowdose.records import Record
 
 
-class ImageLevel(StrEnum):
-    """Choices of ``--image-level``."""
-
-    released = "released"
-    figure = "figure"
-
-
 def convert_ede2018(
     checkpoint: Annotated[
         Path, typer.Argument(help="Folder, .index file or common start of a checkpoint's names.")
@@ -35,8 +27,9 @@ def convert_ede2018(
         Path, typer.Option("-o", "--output", help="Ends in .safetensors; a .json goes beside it.")
     ] = Path("ede2018.safetensors"),
     image_level: Annotated[
-        ImageLevel, typer.Option(help="As in the released script, or as in the paper's figure.")
-    ] = ImageLevel.released,
+        Literal["released", "figure"],
+        typer.Option(help="As in the released script, or as in the paper's figure."),
+    ] = "released",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
 ) -> None:
     """Convert the TensorFlow checkpoint of Ede's atrous encoder-decoder (2018).
@@ -58,7 +51,7 @@ def convert_ede2018(
     from lowdose.models.ede2018 import read_checkpoint
 
     with Bar() as bar:
-        found = read_checkpoint(checkpoint, image_level=image_level.value, progress=bar)
+        found = read_checkpoint(checkpoint, image_level=image_level, progress=bar)
     state = found.network.state_dict()
     record = save_weights(output, state, _record(output.stem, found), dtype=torch.float32)
     for line in _lines(found, record, output):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,14 +19,6 @@ if TYPE_CHECKING:
     from lowdose.data.sets.decide import Verdict
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-
-
-class Grouping(StrEnum):
-    """Choices of ``--split-by``."""
-
-    specimen = "specimen"
-    folder = "folder"
-    file = "file"
 
 
 @app.callback()
@@ -50,9 +41,9 @@ def build(
     crop: Annotated[int, typer.Option(min=16, help="Side of the crops in pixels.")] = 512,
     shrink: Annotated[int, typer.Option(min=1, help="First add up blocks of N x N pixels.")] = 1,
     split_by: Annotated[
-        Grouping,
+        Literal["specimen", "folder", "file"],
         typer.Option(help="What is never in two splits; specimen: of SPECIMEN__NUMBER names."),
-    ] = Grouping.specimen,
+    ] = "specimen",
     groups: Annotated[
         Path | None, typer.Option(help="CSV with a column 'file' and those named next.")
     ] = None,
@@ -95,7 +86,7 @@ def build(
 
     named = str(groups) if groups else ""
     choices = Choices(
-        crop, shrink, split_by.value, named, column, split_column, keep_splits, fractions,
+        crop, shrink, split_by, named, column, split_column, keep_splits, fractions,
         least_counts, most_noise, most_saturated, gain, offset, shard_crops, seed,
     )  # fmt: skip
     with Bar(is_quiet=quiet) as bar:

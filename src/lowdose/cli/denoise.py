@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,29 +18,6 @@ from lowdose.errors import LowdoseError
 
 if TYPE_CHECKING:
     from lowdose.batch import Batch, Outcome
-
-
-class Precision(StrEnum):
-    """Choices of ``--precision``."""
-
-    auto = "auto"
-    bf16 = "bf16"
-    float32 = "float32"
-
-
-class Backend(StrEnum):
-    """Choices of ``--backend``."""
-
-    auto = "auto"
-    torch = "torch"
-    openvino = "openvino"
-
-
-class Nonfinite(StrEnum):
-    """Choices of ``--nonfinite``."""
-
-    refuse = "refuse"
-    fill = "fill"
 
 
 def denoise(
@@ -69,11 +45,13 @@ def denoise(
     ] = "auto",
     device: opt.Device = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="bf16 is faster where the processor has it.")
-    ] = Precision.auto,
+        Literal["auto", "bf16", "float32"],
+        typer.Option(help="bf16 is faster where the processor has it."),
+    ] = "auto",
     backend: Annotated[
-        Backend, typer.Option(help="openvino: faster for the paper's networks, on processors.")
-    ] = Backend.auto,
+        Literal["auto", "torch", "openvino"],
+        typer.Option(help="openvino: faster for the paper's networks, on processors."),
+    ] = "auto",
     tile: opt.Tile = None,
     threads: opt.Threads = 0,
     ensemble: Annotated[
@@ -95,8 +73,8 @@ def denoise(
         typer.Option("--report", help="Also write OUT_report.html, as `lowdose report` does."),
     ] = False,
     nonfinite: Annotated[
-        Nonfinite, typer.Option(help="What to do about NaN and infinite pixels.")
-    ] = Nonfinite.refuse,
+        Literal["refuse", "fill"], typer.Option(help="What to do about NaN and infinite pixels.")
+    ] = "refuse",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -126,7 +104,7 @@ def denoise(
         model,
         choice,
         dtype,
-        nonfinite.value,
+        nonfinite,
         uncertainty,
         lattice=not no_lattice,
         repair=repair,
@@ -135,7 +113,7 @@ def denoise(
     )
     listed = sys.stdin if "-" in inputs else ()
     jobs = plan_jobs(find_inputs(inputs, listed=listed), output)
-    engine = Engine(device, precision.value, tile, threads, backend.value)
+    engine = Engine(device, precision, tile, threads, backend)
     batch = Batch(jobs, options, engine, overwrite=overwrite)
     outcomes: list[Outcome] = []
     pages: dict[Path, Path] = {}
