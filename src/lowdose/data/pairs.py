@@ -22,7 +22,7 @@ from lowdose.physics.correlation import (
     neighbour_correlation,
     shift_taps,
 )
-from lowdose.physics.poisson import poisson
+from lowdose.physics.noise import detect
 
 _CPU = torch.device("cpu")
 # Spread of what a network is told of the correlation, as estimates have it.
@@ -309,10 +309,8 @@ def _expose(expected: Tensor, recipes: Sequence[_Recipe]) -> tuple[Tensor, Tenso
     rng = torch.Generator(device).manual_seed(recipes[0].seed)
     readout = np.array([recipe.readout for recipe in recipes], np.float32)
     unit = np.array([recipe.gain for recipe in recipes], np.float32)
-    noisy = poisson(expected, rng=rng)
-    if readout.any():
-        white = torch.randn(noisy.shape, generator=rng, device=device)
-        noisy = noisy + send(readout, device).view(-1, 1, 1, 1) * white
+    deviation = send(readout, device).view(-1, 1, 1, 1) if readout.any() else 0.0
+    noisy = detect(expected, readout_std=deviation, rng=rng)
     blurred = [n for n, recipe in enumerate(recipes) if recipe.blurs]
     if blurred:
         blurs = [recipe.blurs for recipe in recipes if recipe.blurs]

@@ -59,15 +59,16 @@ def expose(clean: Tensor, dose: float, *, readout_std: float = 0.0, rng: torch.G
     return detect(clean * (dose / mean), readout_std=readout_std, rng=rng)
 
 
-def detect(electrons: Tensor, *, readout_std: float = 0.0, rng: torch.Generator) -> Tensor:
+def detect(electrons: Tensor, *, readout_std: float | Tensor = 0.0, rng: torch.Generator) -> Tensor:
     """Draw recorded electrons from the expected electrons per pixel.
 
     Parameters
     ----------
     electrons : Tensor, shape (..., H, W)
         Expected electrons per pixel, never negative.
-    readout_std : float
-        Standard deviation of the Gaussian readout noise, in electrons.
+    readout_std : float or Tensor
+        Standard deviation of the Gaussian readout noise, in electrons; of each image, if it is a
+        tensor that broadcasts.
     rng : torch.Generator
         Random source on the device of `electrons`.
 
@@ -77,7 +78,7 @@ def detect(electrons: Tensor, *, readout_std: float = 0.0, rng: torch.Generator)
         Recorded electrons; whole numbers when `readout_std` is 0.
     """
     recorded = poisson(electrons, rng=rng)
-    if readout_std > 0:
+    if isinstance(readout_std, Tensor) or readout_std > 0:
         noise = torch.randn(
             recorded.shape, generator=rng, device=recorded.device, dtype=recorded.dtype
         )
