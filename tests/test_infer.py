@@ -163,7 +163,7 @@ def test_progress_counts_every_pixel_once(tiny):
 def test_a_result_too_large_for_memory_lies_in_a_nameless_file(tiny, monkeypatch, tmp_path, system):
     image = micrograph((64, 80))
     expected = tiny(tile=64)(image, noise=COUNTS).micrograph.pixels
-    monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     if system == "macOS":
@@ -178,7 +178,7 @@ def test_no_room_for_the_result_is_said_before_the_work(tiny, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
     monkeypatch.setattr("os.posix_fallocate", full, raising=False)
     with pytest.raises(OutputError, match="TMPDIR"):
         tiny()(micrograph((64, 64)), noise=COUNTS)

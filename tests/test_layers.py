@@ -1,6 +1,8 @@
 """Imports point one way: a module may import from those above it in the layout, never below."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,8 @@ def test_imports_point_up(path):
 
 def test_every_part_has_a_rank():
     assert {part_of(path) for path in MODULES} <= RANK.keys()
+
+
+def test_files_are_listed_and_refused_without_a_second_for_torch():
+    code = "import sys, lowdose.batch, lowdose.report.facts; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

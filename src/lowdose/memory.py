@@ -6,20 +6,24 @@ import math
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import DTypeLike, NDArray
 
 from lowdose.errors import OutputError
 
+if TYPE_CHECKING:
+    import torch
+
 _SYSTEM, _CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that can be had on a device; 2 GiB where the system does not tell."""
-    if device.type == "cuda":
+def free_memory(device: torch.device | None = None) -> int:
+    """Bytes that can be had, on a device if one is named; 2 GiB where the system does not tell."""
+    if device and device.type == "cuda":
+        import torch  # takes a second, and whoever has a device has it already
+
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         return _available()
@@ -64,7 +68,7 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[A
         If there is no room for that file.
     """
     size = np.dtype(dtype).itemsize * math.prod(shape)
-    if size < free_memory(torch.device("cpu")) // 3:
+    if size < free_memory() // 3:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
         try:
