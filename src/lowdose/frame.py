@@ -195,9 +195,9 @@ class _Look:
             return first, (first + second) / 2
 
         change = random_change(shown, self._rng())
-        counts, kept = float(shown.noisy.mean()), frame.share * frame.kept
+        kept = frame.share * frame.kept
         once, twice = (
-            Probe.of_change(noise, moved, change, counts=counts, kept=in_waves)
+            Probe.of_change(noise, moved, change, kept=in_waves)
             for noise, moved, in_waves in zip(
                 taken_off(0.0), taken_off(change), (kept, kept / 2), strict=True
             )

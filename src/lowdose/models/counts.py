@@ -20,10 +20,11 @@ LEAST_SPAN = 4.0
 MOST_DEVIATIONS = 6.0
 # Size of the random change that measures a derivative, in noise deviations.
 _CHANGE = 0.2
-# Between so many electrons a pixel more may be taken off than the network says. Below, the noise
-# is too far from normal to tell; above, next to nothing is to be gained, and all of an image may
-# differ from the windows that are looked at.
-_FEW, _MANY = 20, 1e4
+# Noise below bf16's resolution of the image is hard to see, so what a network says of it fades.
+FADE_LEVEL = 2.0**-7
+# From so many electrons a pixel on up to so many times what the network says without fading may
+# be taken off. Of fewer the noise is too far from normal to tell.
+_FEW, _MOST_SHARE = 20, 1.5
 # Where less of the noise's variance than the first can be taken off, an image is left alone: it
 # gains nothing that could be seen, and in a place that no window shows it could lose more. From
 # the second on all is taken off, so that little more noise makes little difference.
@@ -99,8 +100,8 @@ class Probe:
         As predicted.
     derivative : Tensor, shape (B, 1, H, W)
         Its mean is that by each pixel.
-    counts : float
-        Mean electrons a pixel.
+    most : float
+        Of `share`.
     kept : float
         The part of the noise that was set aside before the network looked, and so stays.
 
@@ -112,29 +113,27 @@ class Probe:
 
     noise: Tensor
     derivative: Tensor
-    counts: float
+    most: float = 1.0
     kept: float = 0.0
 
     @classmethod
     def of_change(
-        cls, noise: Tensor, moved: Tensor, change: Tensor, *, counts: float, kept: float = 0.0
+        cls, noise: Tensor, moved: Tensor, change: Tensor, *, most: float = 1.0, kept: float = 0.0
     ) -> Probe:
         """From the noise predicted before and after a `random_change` of the stabilised pixels."""
-        return cls(noise, (moved - noise) * change / _CHANGE**2, counts, kept)
+        return cls(noise, (moved - noise) * change / _CHANGE**2, most, kept)
 
     @property
     def share(self) -> float:
-        """From 0, leave the image alone, to 1.5; 1 if the network judges rightly.
+        """From 0, leave the image alone, to `most`; 1 if the network judges rightly.
 
         Less where less than a twelfth of the noise's variance would be taken off, 0 from a
-        twenty-fifth on. At most 1 below twenty electrons, where the noise is too far from normal
-        to ask for more, and above ten thousand, where it would gain nothing.
+        twenty-fifth on.
         """
         # Less its own uncertainty: in doubt noise stays.
         derivative = self.derivative.mean() - _uncertainty(self.derivative) - self.kept
         energy = self.noise.square().mean().clamp_min(1e-12)
-        most = 1.5 if _FEW < self.counts < _MANY else 1.0
-        share = (derivative / energy).clamp(0, most)
+        share = (derivative / energy).clamp(0, self.most)
         gained = share * (2 * derivative - share * energy)
         return float(share * ((gained - _LEAST_GAIN) / (_FULL_GAIN - _LEAST_GAIN)).clamp(0, 1))
 
@@ -212,6 +211,11 @@ class Shown:
         return (electrons + (0.375 + self.readout**2)).clamp_min(0.375).sqrt()
 
 
+def fade(level: Tensor) -> Tensor:
+    """The part that is left of what a network says of noise of this deviation; like `level`."""
+    return level**2 / (level**2 + FADE_LEVEL**2)
+
+
 def random_change(shown: Shown, rng: torch.Generator) -> Tensor:
     """Small random signs, correlated like the noise, to move the stabilised pixels by."""
     row = shown.correlation
@@ -235,7 +239,10 @@ def probe(network: nn.Module, shown: Shown, *, kept: float = 0.0, rng: torch.Gen
     """
     change = random_change(shown, rng)
     noise, moved = network(*shown.told(shown.rest, shown.rest + change)).chunk(2)
-    return Probe.of_change(noise, moved, change, counts=float(shown.noisy.mean()), kept=kept)
+    # Where little noise is left to be seen, a network that was right is worth many times its word.
+    word = float(fade(shown.scaling.level).mean())
+    most = _MOST_SHARE / word if shown.noisy.mean() > _FEW else 1.0
+    return Probe.of_change(noise, moved, change, most=most, kept=kept)
 
 
 def estimate_electrons(network: nn.Module, shown: Shown, *, share: float = 1.0) -> Tensor:

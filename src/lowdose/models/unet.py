@@ -9,12 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lowdose.models.counts import MOST_DEVIATIONS
+from lowdose.models.counts import FADE_LEVEL, MOST_DEVIATIONS
 from lowdose.models.shuffle import pixels_of_blocks
 from lowdose.models.spread import Spread
-
-# Noise below bf16's resolution of the image cannot be seen, so what is said of it must fade.
-FADE_LEVEL = 2.0**-7
 
 
 class ResidualBlock(nn.Module):
