@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -326,10 +327,31 @@ def test_options_that_an_older_record_does_not_know_were_not_asked_for(tmp_path,
 def test_a_changed_input_is_denoised_again(tmp_path, options):
     source = put(tmp_path / "a.mrc")
     run([source], None, options)
-    later = source.stat().st_mtime + 100
-    os.utime(source, (later, later))
+    os.utime(source, (1, 1))
+    assert run([source], None, options)[0].is_skipped  # touched, but the same
+    lowdose.write(source, Micrograph(COUNTS[::-1].copy(), AXES))
+    os.utime(source, (1, 1))
     (outcome,) = run([source], None, options)
     assert not outcome.is_skipped
+    assert outcome.error is None
+
+
+def test_outcomes_keep_no_pixels(tmp_path, options):
+    names = [put(tmp_path / "in" / f"{number}.mrc") for number in range(2)]
+    for outcome in run(names, tmp_path / "out", dataclasses.replace(options, destripe=True)):
+        assert not [v for v in vars(outcome).values() if isinstance(v, Micrograph | np.ndarray)]
+        assert len(pickle.dumps(outcome)) < 5000
+
+
+@pytest.mark.parametrize("part", [("input", "bytes"), ("output", "bytes"), ("model", "sha256")])
+def test_a_record_that_lacks_what_is_asked_of_it_is_none_of_ours(part, tmp_path, options):
+    source, path = put(tmp_path / "a.mrc"), tmp_path / "a_denoised.mrc.json"
+    run([source], None, options)
+    record = json.loads(path.read_text("utf-8"))
+    del record[part[0]][part[1]]
+    path.write_text(json.dumps(record), "utf-8")
+    (outcome,) = run([source], None, options)
+    assert "no record of writing it" in str(outcome.error)
 
 
 def test_a_cut_output_is_made_again(tmp_path, options):
@@ -415,6 +437,7 @@ def test_noise_is_what_the_user_says():
     assert NoiseChoice(gain=2.5).model_for(COUNTS).offset == 0
     dosed = NoiseChoice(dose=10.0, offset=5.0).model_for(COUNTS)
     assert dosed.gain == pytest.approx((COUNTS.mean() - 5) / 10)
+    assert "times less" in dosed.remark
     ramp = np.random.default_rng(0).poisson(np.linspace(10, 200, 256), (256, 256))
     assert NoiseChoice(gain="fit").model_for(2.0 * ramp).gain == pytest.approx(2, rel=0.2)
 
@@ -431,6 +454,10 @@ def test_of_a_known_gain_blur_leaves_a_part_to_single_pixels(said):
     assert model.gain == pytest.approx(gain / 2, rel=0.15)  # the variance of a mean of two
     assert model.correlation == pytest.approx((0, 0.5), abs=0.1)
     assert f"as {gain:.4g}; blur leaves" in model.basis
+    read_out = white + 10 * np.random.default_rng(1).normal(size=white.shape)
+    noisier = NoiseChoice(**said, offset=7.0, readout=10.0)
+    model = noisier.model_for((read_out[:, 1:] + read_out[:, :-1]) / 2)
+    assert model.readout_std == pytest.approx(10 / 2**0.5, rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,8 @@ def test_uncertainty_and_report_are_of_what_was_put_right(images):
     assert stated == pytest.approx(error, rel=0.35)
     assert calibration.from_image < 1.3
 
-    found = review(image, denoiser, noise=COUNTS, repair=True, destripe=True)
+    corrected = correct(image, COUNTS, repair=True, destripe=True)
+    found = review(image, denoiser, noise=COUNTS, corrected=corrected)
     assert np.array_equal(found.noisy.pixels, right.pixels)
     assert np.array_equal(found.micrograph.pixels, faulty)
     of = {finding.name: finding for finding in found.findings}

@@ -103,6 +103,16 @@ def test_images_that_are_nothing_but_stripes_become_flat():
     assert np.diff(stripes - found.rows, axis=0).std() < 0.4 * np.diff(stripes, axis=0).std()
 
 
+@pytest.mark.parametrize("side", [64, 128, 256])
+def test_noise_of_a_bright_half_is_no_stripes_of_a_dark_one(side):
+    clean = np.where(np.arange(side) < 0.45 * side, 200.0, 1.0) * np.ones((side, 1))
+    found = [
+        find_stripes(np.random.default_rng(seed).poisson(clean).astype("f4"), COUNTS).strength
+        for seed in range(40)
+    ]
+    assert np.count_nonzero(found) <= 2
+
+
 def test_the_power_of_offsets_is_their_variance_and_chance_stays_below_the_least():
     rng = np.random.default_rng(0)
     powers = [common_power(line_means(rng.normal(size=(400, 300)))) for _ in range(50)]

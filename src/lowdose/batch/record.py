@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from lowdose.infer import Denoiser
 
 
+# What is asked of a record later.
+_FACTS = {"input": {"path", "bytes", "sha256"}, "output": {"bytes"}, "model": {"sha256"}}
+
+
 def record_path(target: Path) -> Path:
     """Where the record of a result lies."""
     return target.with_name(f"{target.name}.json")
@@ -33,9 +37,12 @@ def record_of(path: Path) -> dict[str, Any] | None:
         record = json.loads(record_path(path).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    parts = "input", "output", "model"
-    is_ours = isinstance(record, dict) and "lowdose" in record
-    return record if is_ours and all(isinstance(record.get(p), dict) for p in parts) else None
+    if not isinstance(record, dict) or "lowdose" not in record:
+        return None
+    for part, facts in _FACTS.items():
+        if not isinstance(record.get(part), dict) or not facts <= record[part].keys():
+            return None
+    return record
 
 
 def provenance(options: Options, noise: NoiseModel, denoiser: Denoiser) -> dict[str, Any]:
@@ -108,10 +115,10 @@ def is_same_input(record: dict[str, Any], source: Path) -> bool:
         If there is no such input any more.
     """
     was = record["input"]
-    if was.get("path") == os.path.abspath(source):
+    if was["path"] == os.path.abspath(source):
         return True
     with reading(source):
-        return bool(was.get("sha256") == sha256_of(source))
+        return bool(was["sha256"] == sha256_of(source))
 
 
 def is_current(record: dict[str, Any], source: Path, target: Path) -> bool:
@@ -122,11 +129,12 @@ def is_current(record: dict[str, Any], source: Path, target: Path) -> bool:
     InputError
         If there is no such input any more.
     """
+    was, made = record["input"], target.stat()
     with reading(source):
         now = source.stat()
-    was, made = record["input"], target.stat()
+        is_untouched = (was["bytes"], was.get("mtime_ns")) == (now.st_size, now.st_mtime_ns)
+        is_same = is_untouched or was["sha256"] == sha256_of(source)
     # A run killed between the names of the two leaves a new result beside the record of the old.
     is_its_own = record_path(target).stat().st_mtime_ns >= made.st_mtime_ns
-    is_same = was["bytes"] == now.st_size
     is_whole = record["output"]["bytes"] == made.st_size
-    return bool(is_its_own and is_same and is_whole and made.st_mtime >= now.st_mtime)
+    return bool(is_its_own and is_same and is_whole)

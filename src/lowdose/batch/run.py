@@ -27,7 +27,7 @@ from lowdose.batch.record import (
     sha256_of,
     write_record,
 )
-from lowdose.corrections import Corrected, correct
+from lowdose.corrections import correct
 from lowdose.errors import (
     InputError,
     LimitError,
@@ -82,8 +82,8 @@ class Outcome:
         Whether a lattice was set aside.
     twice : bool
         Whether it was looked at twice.
-    corrected : Corrected, optional
-        What was put right before.
+    put_right : str
+        What was put right before; empty where nothing was.
     stripes_kept : float
         Deviation of what was seen of offsets of rows or columns and not taken off, in that of the
         noise.
@@ -98,7 +98,7 @@ class Outcome:
     model: str = ""
     lattice: bool = False
     twice: bool = False
-    corrected: Corrected | None = None
+    put_right: str = ""
     stripes_kept: float = 0.0
 
     @property
@@ -211,6 +211,7 @@ class Batch:
             corrected = correct(
                 micrograph, noise, repair=self.options.repair, destripe=self.options.destripe
             )
+            kept = 0.0 if self.options.destripe else _strength_of_stripes(micrograph, noise)
             denoiser, noise, scores = _chosen(corrected.micrograph, noise, candidates)
             denoised, calibration = self._denoised(denoiser, corrected.micrograph, noise, tell)
         record = provenance(self.options, denoised.noise, denoiser)
@@ -218,7 +219,6 @@ class Batch:
         record["looked_at_twice"] = denoised.twice
         record["pixels_repaired"] = corrected.repaired
         record["stripes_taken_off"] = corrected.stripes
-        kept = 0.0 if self.options.destripe else _strength_of_stripes(micrograph, denoised.noise)
         record["stripes_kept"] = kept
         if scores:
             record["scores"] = [asdict(each) for each in scores.scores]
@@ -247,7 +247,7 @@ class Batch:
                 name,
                 denoised.lattice,
                 denoised.twice,
-                corrected,
+                str(corrected),
                 kept,
             )
 
@@ -304,7 +304,7 @@ class Batch:
             problem = "exists, and lowdose has no record of writing it"
         elif not are_same_options(record, self.options):
             problem = "exists, made with other options"
-        elif record["model"].get("sha256") not in self._hashes:
+        elif record["model"]["sha256"] not in self._hashes:
             problem = "exists, made with other weights"
         elif not is_same_input(record, source):
             problem = f"exists, made from {record['input']['path']}"
@@ -385,6 +385,7 @@ def _source_facts(path: Path, micrograph: Micrograph) -> dict[str, Any]:
         return file_facts(path, micrograph) | {
             "format": file_format,
             "sha256": sha256_of(path),
+            "mtime_ns": path.stat().st_mtime_ns,
             "axes": [asdict(axis) for axis in micrograph.axes],
             "metadata": dict(micrograph.metadata),
         }

@@ -116,7 +116,6 @@ def denoise(
     engine = Engine(device, precision, tile, threads, backend)
     batch = Batch(jobs, options, engine, overwrite=overwrite)
     outcomes: list[Outcome] = []
-    pages: dict[Path, Path] = {}
     places = {job.source: place for place, job in enumerate(jobs, 1)}
     with Bar(is_quiet=quiet) as bar:
 
@@ -128,22 +127,17 @@ def denoise(
             outcomes.append(outcome)
             _print(outcome, is_choice=model == AUTO, is_quiet=quiet)
             if report and not outcome.error:
-                outcomes[-1] = _report(outcome, batch, bar, pages)
+                outcomes[-1] = _report(outcome, batch, bar)
     _conclude(outcomes, is_quiet=quiet)
 
 
-def _report(outcome: Outcome, batch: Batch, bar: Bar, pages: dict[Path, Path]) -> Outcome:
-    """Write the page of a result beside it; what became of both.
-
-    `pages` holds the result of each page so far: that of a.tif beside a.mrc keeps its suffix.
-    """
-    from lowdose.report.files import report_path, write_report
+def _report(outcome: Outcome, batch: Batch, bar: Bar) -> Outcome:
+    """Write the page of a result beside it; what became of both."""
+    from lowdose.report.files import page_beside, write_report
 
     source, target = outcome.source, outcome.target
     assert target is not None  # there is a result
-    page = report_path(target)
-    if pages.setdefault(page, target) != target:
-        page = report_path(target.with_name(f"{target.name}.html"))
+    page = page_beside(target, source)
     if outcome.noise is None:
         if not os.path.exists(page):
             note(f"{source}: was done before without a report; --overwrite makes both")
@@ -197,7 +191,7 @@ def _line(outcome: Outcome, *, is_choice: bool) -> str:
     how = f"  {outcome.model}" if is_choice and is_used else ""
     how += "  lattice set aside" if outcome.lattice else ""
     how += "  looked at twice" if outcome.twice else ""
-    how += f"  {outcome.corrected}" if str(outcome.corrected or "") else ""
+    how += f"  {outcome.put_right}" if outcome.put_right else ""
     return f"{outcome.source} -> {outcome.target}  {size}  {noise}{how}  {outcome.seconds:.1f} s"
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import math
-import textwrap
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
@@ -341,12 +340,12 @@ def _labels(header: NDArray[Any]) -> tuple[str, ...]:
 
 
 def _fill_labels(header: NDArray[Any], history: tuple[str, ...]) -> None:
-    """Add what is new in `history` to the labels, in as many as it takes; the oldest of ten go."""
+    """Add what is new in `history` to the labels; when all ten are full the oldest go."""
     known = _labels(header)
     new = history[len(known) :] if history[: len(known)] == known else history
-    lines = [line for note in new for line in textwrap.wrap(note.translate(_ASCII), 80)]
-    labels = [*header["label"].tolist(), *(line.encode("ascii", "replace") for line in lines)]
-    used = [label for label in labels if label.strip()][-10:]
+    notes = [" ".join(note.translate(_ASCII).split()) for note in new]
+    labels = [*header["label"].tolist(), *(note.encode("ascii", "replace") for note in notes)]
+    used = [label[:80] for label in labels if label.strip()][-10:]
     header["label"] = used + [b""] * (10 - len(used))
     header["nlabl"] = len(used)
 

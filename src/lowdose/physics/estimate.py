@@ -43,6 +43,8 @@ _MOST_COUNT_NOISE = 1.4
 _INTERPOLATED, _SHARED = 1.9, 0.1
 # Within so much of theirs it is that of counts and nothing else.
 _PLAIN_COUNT_NOISE = 0.15
+# From so many electrons a pixel on, a blur is told by less noise than there must be.
+_LEAST_SEEN = 5
 # Noise below this fraction of the image's range is none: no network would see it.
 _INVISIBLE = 1e-4
 # Fine texture of a specimen stays below this fraction of the image's range; noise above is noise.
@@ -150,8 +152,9 @@ def allow_for_blur(model: NoiseModel, pixels: NDArray[Any]) -> NoiseModel:
     """Noise of known electrons as an image has it whose detector or interpolation blurred it.
 
     How the noise of neighbours correlates is measured. A Gaussian blur that leaves it so takes
-    from the variance of single pixels; their gain is smaller by that. Noise of which second
-    differences see all that there must be was not blurred, whatever correlates with it.
+    from the variance of single pixels, and as much from gain and readout noise. Noise of which
+    second differences see all that there must be was not blurred, whatever correlates with it.
+    White noise that is less, as readout noise on a blurred signal, is remarked upon.
 
     Parameters
     ----------
@@ -172,18 +175,34 @@ def allow_for_blur(model: NoiseModel, pixels: NDArray[Any]) -> NoiseModel:
     """
     windows, _ = _windows_and_sample(pixels)
     scatter = measure_scatter(windows)
-    if model.is_noise_free or scatter is None or not any(scatter.correlation):
+    if model.is_noise_free or scatter is None:
         return model
     correlation, seen = scatter.correlation, (scatter.if_white or scatter).variance
-    if np.median(seen) > _LEAST_COUNT_NOISE * np.median(model.noise_std(scatter.mean) ** 2):
+    expected = model.noise_std(scatter.mean) ** 2
+    is_all_there = np.median(seen) > _LEAST_COUNT_NOISE * np.median(expected)
+    # Of fewer electrons too little is seen anyway.
+    if is_all_there or np.median(scatter.mean) < model.offset + _LEAST_SEEN * model.gain:
         return model
+    if not any(correlation):
+        less = float(np.median(expected) / max(np.median(seen), 1e-300))
+        return replace(
+            model,
+            remark=f"homogeneous parts vary {less:.3g} times less than that: the gain is lower, or "
+            "what is noise there came after a blur; --gain fit measures what there is",
+        )
     # torch takes a second to import, and most images are judged before.
     from lowdose.physics.correlation import kept_variance, taps_of
 
     down, across = map(taps_of, correlation)
     kept = kept_variance(down, across)
     basis = f"{model.basis} as {model.gain:.4g}; blur leaves {kept:.2g} of it to single pixels"
-    return replace(model, gain=kept * model.gain, correlation=correlation, basis=basis)
+    return replace(
+        model,
+        gain=kept * model.gain,
+        readout_std=math.sqrt(kept) * model.readout_std,
+        correlation=correlation,
+        basis=basis,
+    )
 
 
 def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseModel:

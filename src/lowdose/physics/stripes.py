@@ -80,8 +80,11 @@ def find_stripes(frame: NDArray[Any], noise: NoiseModel) -> Stripes:
     strengths = [0.0]
     for means, offsets in zip(_means_of_lines(frame), (rows[:, 0], columns[0]), strict=True):
         variance = float(noise.noise_std(np.array(np.median(means)))) ** 2
+        halves = np.array_split(noise.noise_std(means) ** 2, 2, axis=1)
+        uneven = math.sqrt(halves[0].mean() * halves[1].mean()) / max(variance, 1e-300)
+        least = least_power(len(means), frame.size // len(means), uneven=uneven)
         power = common_power(means)
-        if power > least_power(len(means), frame.size // len(means)) * variance > 0:
+        if power > least * variance > 0:
             offsets[...] = _offsets(means, power)
             strengths.append(math.sqrt(power / variance))
     return Stripes(rows, columns, max(strengths))
@@ -119,7 +122,7 @@ def common_power(means: NDArray[np.float64]) -> float:
     return float(np.median(common[fast] / passed[fast])) / _MEDIAN_OF_POWERS
 
 
-def least_power(lines: int, length: int, *, images: int = 1) -> float:
+def least_power(lines: int, length: int, *, images: int = 1, uneven: float = 1.0) -> float:
     """Power of offsets that can be seen and is not due to chance, in variances of the noise.
 
     Parameters
@@ -128,11 +131,13 @@ def least_power(lines: int, length: int, *, images: int = 1) -> float:
         Lines of an image and pixels of each.
     images : int
         Alike, of which the median power is taken.
+    uneven : float
+        Mean variance of the noise of either half of the lines, over that at the median.
     """
     # Two halves of so many pixels, the median over a quarter of all frequencies: the chance that
     # they agree.
     chance = 2.5 / (length * math.sqrt(lines / 4 * images))
-    return max(_VISIBLE**2, 4 * chance)
+    return max(_VISIBLE**2, 4 * chance * uneven)
 
 
 def _run(length: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from lowdose import __version__
 from lowdose.batch.choices import NoiseChoice
 from lowdose.batch.record import sha256_of
 from lowdose.bench.methods import parse_method, told
+from lowdose.corrections import correct
 from lowdose.errors import ConfigError, NoiseModelError, OutputError
 from lowdose.io import read
 from lowdose.micrograph import Micrograph
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 # What every report has among its first bytes.
-_MARK, _HEAD = b"lowdose report", 4096
+_MARK, _HEAD = "lowdose report", 4096
 
 
 def report_path(beside: Path) -> Path:
@@ -38,6 +40,14 @@ def report_path(beside: Path) -> Path:
     'scan_report.html'
     """
     return beside.with_name(f"{beside.stem}_report.html")
+
+
+def page_beside(result: Path, source: Path) -> Path:
+    """Where the report on a result goes: that of a.tif keeps its suffix if a.mrc has one there."""
+    page = report_path(result)
+    head, title = _head(page), html.escape(source.name)
+    is_of_other = _MARK in head and not any(f"<title>{title}{end}" in head for end in (" ", ","))
+    return report_path(result.with_name(f"{result.name}.html")) if is_of_other else page
 
 
 def write_report(
@@ -100,13 +110,17 @@ def write_report(
     others = [name for name in rivals if name != denoiser.record.name]
     methods = {name: told(parse_method(name), device=str(denoiser.device)) for name in others}
     try:
-        noise = noise or choice.model_for(whole.pixels) or estimate_noise(whole.pixels)
+        # Of an image that was left alone no noise is told, yet what was put right is there.
+        is_told = noise is not None and not noise.is_noise_free
+        measured = (noise if is_told else choice.model_for(whole.pixels)) or estimate_noise(
+            whole.pixels
+        )
+        corrected = correct(micrograph, measured, repair=repair, destripe=destripe)
         found = review(
             micrograph,
             denoiser,
-            noise=noise,
-            repair=repair,
-            destripe=destripe,
+            noise=noise or measured,
+            corrected=corrected,
             rivals=methods,
             progress=progress,
         )
@@ -132,13 +146,17 @@ def _refuse_to_replace(target: Path) -> None:
         raise OutputError(f"{target}: its folder cannot be written to; name another with -o")
     if not os.path.lexists(target):
         return
-    try:
-        with open(target, "rb") as file:
-            is_report = _MARK in file.read(_HEAD)
-    except OSError:
-        is_report = False
-    if not is_report:
+    if _MARK not in _head(target):
         raise OutputError(f"{target}: exists, and is no report of lowdose; name another file")
+
+
+def _head(path: Path) -> str:
+    """The first of a page; nothing where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_HEAD).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _frame(whole: Micrograph, number: int) -> Micrograph:

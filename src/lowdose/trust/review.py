@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lowdose.corrections import Corrected, correct
+from lowdose.corrections import Corrected
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
@@ -106,8 +106,7 @@ def review(
     denoiser: Denoiser,
     *,
     noise: NoiseModel | None = None,
-    repair: bool = False,
-    destripe: bool = False,
+    corrected: Corrected | None = None,
     rivals: Mapping[str, Estimator] | None = None,
     progress: Progress = lambda step, done, total: None,
 ) -> Review:
@@ -121,8 +120,8 @@ def review(
         Denoises it.
     noise : NoiseModel, optional
         By default estimated.
-    repair, destripe : bool
-        What to put right before, see `lowdose.corrections.correct`.
+    corrected : Corrected, optional
+        The image put right: what is denoised, and what the result is judged against.
     rivals : mapping of str to Estimator, optional
         Other methods to score beside it.
     progress : callable
@@ -139,7 +138,7 @@ def review(
         raise ValueError(f"pixels of shape {micrograph.shape}; expected one image (H, W)")
     noise = noise or estimate_noise(micrograph.pixels)
     examination = examine(micrograph.pixels, noise)
-    corrected = correct(micrograph, noise, repair=repair, destripe=destripe)
+    corrected = corrected or Corrected(micrograph)
     noisy, calibration = corrected.micrograph, None
 
     def tell(step: str) -> Callable[[int, int], None]:
