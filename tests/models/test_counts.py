@@ -129,8 +129,8 @@ class CallsAllNoise(nn.Module):
         return self.factor * image / level.view(-1, 1, 1, 1)
 
 
-def share_of(network, noisy, centre):
-    scaling = Scaling(torch.full((len(noisy),), centre), torch.full((len(noisy),), 100.0))
+def share_of(network, noisy, centre, *, span=100.0):
+    scaling = Scaling(torch.full((len(noisy),), centre), torch.full((len(noisy),), span))
     rng = torch.Generator().manual_seed(1)
     return probe(network, Shown(noisy, torch.zeros(len(noisy)), scaling), rng=rng).share
 
@@ -140,6 +140,16 @@ def test_the_share_undoes_what_a_network_exaggerates(factor):
     noisy = counts(1000.0, (4, 1, 128, 128))
     centre = stabilise(noisy).mean().item()
     assert share_of(CallsAllNoise(factor), noisy, centre) == pytest.approx(1 / factor, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("electrons", "span", "most"),
+    [(1000.0, 10.0, 1.5), (1000.0, 128.0, 3.0), (1000.0, 1000.0, 5.0), (10.0, 1000.0, 1.0)],
+)
+def test_fading_is_undone_and_half_as_much_again_at_most(electrons, span, most):
+    noisy = counts(electrons, (4, 1, 128, 128))
+    share = share_of(CallsAllNoise(0.2), noisy, stabilise(noisy).mean().item(), span=span)
+    assert share == pytest.approx(most, rel=0.03)
 
 
 def test_texture_taken_for_noise_lowers_the_share_to_the_part_of_noise():
