@@ -207,6 +207,16 @@ def noise_removed(level: float, variance_ratio: float) -> Finding:
     """
     low, high = _LEVELS
     name = "noise removed"
+    if level < low:  # the recorded image says so itself, whatever was taken off
+        return Finding(
+            name,
+            "warning",
+            level,
+            low,
+            f"The noise of the image has {level:.2f} times the variance that the noise model says: "
+            "the gain is too high, and the result is smoother than it needs to be.",
+            "Give the right gain; if you gave one, let it be estimated instead.",
+        )
     if variance_ratio > _TOO_MUCH:
         return Finding(
             name,
@@ -217,16 +227,6 @@ def noise_removed(level: float, variance_ratio: float) -> Finding:
             "structure went with it, or the noise is stronger than the noise model says.",
             "Look at the difference of the two images for structure; if there is none, check the "
             "gain.",
-        )
-    if level < low:
-        return Finding(
-            name,
-            "warning",
-            level,
-            low,
-            f"The noise of the image has {level:.2f} times the variance that the noise model says: "
-            "the gain is too high, and the result is smoother than it needs to be.",
-            "Give the right gain; if you gave one, let it be estimated instead.",
         )
     if level > high:
         return Finding(
