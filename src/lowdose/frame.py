@@ -170,7 +170,8 @@ class _Look:
 
     def _probe(self, frame: Frame, a_side: int) -> Probe:
         shown = self._shown(frame, _windows(self.source.shape, _PROBE, a_side))
-        return probe(self.network, shown, kept=frame.kept, rng=self._rng())
+        of_counts = self.noise.is_of_counts
+        return probe(self.network, shown, of_counts=of_counts, kept=frame.kept, rng=self._rng())
 
     def _gains_again(self, frame: Frame) -> bool:
         """Whether a second look beats the first, of which the waves that it sets aside are made.

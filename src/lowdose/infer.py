@@ -311,7 +311,7 @@ class Denoiser:
     ) -> NDArray[np.float32]:
         """The core of a tile in pixel units."""
         noise = frame.noise
-        if noise.readout_std == 0 and noise.gain_std == 0:
+        if noise.is_of_counts:
             # A mean of counts is never negative, unless the offset given says that pixels are.
             electrons = torch.maximum(electrons, noisy.clamp(max=0))
         return noise.to_pixels(electrons[0, 0][tile.core_in_window].cpu().numpy())

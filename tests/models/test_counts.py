@@ -129,10 +129,11 @@ class CallsAllNoise(nn.Module):
         return self.factor * image / level.view(-1, 1, 1, 1)
 
 
-def share_of(network, noisy, centre, *, span=100.0):
+def share_of(network, noisy, centre, *, span=100.0, of_counts=True):
     scaling = Scaling(torch.full((len(noisy),), centre), torch.full((len(noisy),), span))
     rng = torch.Generator().manual_seed(1)
-    return probe(network, Shown(noisy, torch.zeros(len(noisy)), scaling), rng=rng).share
+    windows = Shown(noisy, torch.zeros(len(noisy)), scaling)
+    return probe(network, windows, of_counts=of_counts, rng=rng).share
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 2.0])
@@ -144,11 +145,25 @@ def test_the_share_undoes_what_a_network_exaggerates(factor):
 
 @pytest.mark.parametrize(
     ("electrons", "span", "most"),
-    [(1000.0, 10.0, 1.5), (1000.0, 128.0, 3.0), (1000.0, 1000.0, 5.0), (10.0, 1000.0, 1.0)],
+    [
+        (1000.0, 10.0, 1.5),
+        (1000.0, 128.0, 3.0),
+        (1000.0, 1000.0, 5.0),
+        (10.0, 1000.0, 1.0),
+        (2e4, 1000.0, 1.0),
+    ],
 )
 def test_fading_is_undone_and_half_as_much_again_at_most(electrons, span, most):
     noisy = counts(electrons, (4, 1, 128, 128))
     share = share_of(CallsAllNoise(0.2), noisy, stabilise(noisy).mean().item(), span=span)
+    assert share == pytest.approx(most, rel=0.03)
+
+
+@pytest.mark.parametrize(("electrons", "most"), [(10.0, 1.0), (1000.0, 1.5), (2e4, 1.0)])
+def test_fading_stays_where_the_noise_was_fitted(electrons, most):
+    noisy = counts(electrons, (4, 1, 128, 128))
+    centre = stabilise(noisy).mean().item()
+    share = share_of(CallsAllNoise(0.5), noisy, centre, span=1000.0, of_counts=False)
     assert share == pytest.approx(most, rel=0.03)
 
 

@@ -22,9 +22,10 @@ MOST_DEVIATIONS = 6.0
 _CHANGE = 0.2
 # Noise below bf16's resolution of the image is hard to see, so what a network says of it fades.
 FADE_LEVEL = 2.0**-7
-# From so many electrons a pixel on up to so many times what the network says without fading may
-# be taken off. Of fewer the noise is too far from normal to tell.
-_FEW, _MOST_SHARE = 20, 1.5
+# Between so many electrons a pixel up to so many times what the network says may be taken off, and
+# where the noise is that of counts, of what it says without fading. Of fewer the noise is too far
+# from normal to tell; of more, all that is not known of it counts for more than it.
+_FEW, _MANY, _MOST_SHARE = 20, 1e4, 1.5
 # Where less of the noise's variance than the first can be taken off, an image is left alone: it
 # gains nothing that could be seen, and in a place that no window shows it could lose more. From
 # the second on all is taken off, so that little more noise makes little difference.
@@ -223,7 +224,14 @@ def random_change(shown: Shown, rng: torch.Generator) -> Tensor:
     return _CHANGE * correlated_signs(shown.noisy.shape, pair, rng=rng)
 
 
-def probe(network: nn.Module, shown: Shown, *, kept: float = 0.0, rng: torch.Generator) -> Probe:
+def probe(
+    network: nn.Module,
+    shown: Shown,
+    *,
+    of_counts: bool = True,
+    kept: float = 0.0,
+    rng: torch.Generator,
+) -> Probe:
     """Ask a network for the noise in a few windows, and once more after a small random change.
 
     Parameters
@@ -232,6 +240,8 @@ def probe(network: nn.Module, shown: Shown, *, kept: float = 0.0, rng: torch.Gen
         As in `estimate_electrons`.
     shown : Shown
         Windows of one image, some ten thousand pixels in all; `correlation` has one row.
+    of_counts : bool
+        Whether its noise is that of counts, or of a gain that was given, and not fitted.
     kept : float
         The part of the noise's variance that is in what is set aside.
     rng : torch.Generator
@@ -239,9 +249,9 @@ def probe(network: nn.Module, shown: Shown, *, kept: float = 0.0, rng: torch.Gen
     """
     change = random_change(shown, rng)
     noise, moved = network(*shown.told(shown.rest, shown.rest + change)).chunk(2)
-    # Where little noise is left to be seen, a network that was right is worth many times its word.
-    word = float(fade(shown.scaling.level).mean())
-    most = _MOST_SHARE / word if shown.noisy.mean() > _FEW else 1.0
+    most = _MOST_SHARE if _FEW < float(shown.noisy.mean()) < _MANY else 1.0
+    if of_counts and most > 1:
+        most /= float(fade(shown.scaling.level).mean())
     return Probe.of_change(noise, moved, change, most=most, kept=kept)
 
 

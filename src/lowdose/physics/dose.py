@@ -75,6 +75,11 @@ class NoiseModel:
         return self.gain == 0
 
     @property
+    def is_of_counts(self) -> bool:
+        """Whether all of it is that of electrons of a gain that was not fitted."""
+        return self.gain > 0 and self.gain_std == 0 and self.readout_std == 0
+
+    @property
     def readout_electrons(self) -> float:
         """Readout noise in electrons; 0 for a noise-free image."""
         return self.readout_std / self.gain if self.gain else 0.0
