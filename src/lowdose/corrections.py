@@ -12,6 +12,9 @@ from lowdose.physics.dose import NoiseModel
 from lowdose.physics.outliers import find_outliers
 from lowdose.physics.stripes import find_stripes
 
+# Where stripes are only to be told, they are looked for in a square of this side.
+_MIDDLE = 1024
+
 
 @dataclass(frozen=True)
 class Corrected:
@@ -71,6 +74,20 @@ def correct(
     if not str(found):
         return found
     return Corrected(micrograph.with_pixels(micrograph.pixels, str(found)), repaired, strength)
+
+
+def stripes_in(micrograph: Micrograph, noise: NoiseModel) -> float:
+    """How strong stripes are in the middles of some frames, as `Corrected.stripes` has it.
+
+    Parameters
+    ----------
+    micrograph, noise
+        As `correct` takes them.
+    """
+    frames = micrograph.pixels if micrograph.is_stack else micrograph.pixels[None]
+    middle = tuple(slice(max((n - _MIDDLE) // 2, 0), (n + _MIDDLE) // 2) for n in frames.shape[1:])
+    some = sorted({0, len(frames) // 2, len(frames) - 1})
+    return max(find_stripes(frames[number][middle], noise).strength for number in some)
 
 
 def _repaired(micrograph: Micrograph, noise: NoiseModel) -> tuple[Micrograph, int]:

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from lowdose.models.catalog import parameter_count
-from lowdose.models.unet import FADE_LEVEL, MOST_DEVIATIONS, UNet
+from lowdose.models.counts import FADE_LEVEL, MOST_DEVIATIONS
+from lowdose.models.unet import UNet
 
 SMALL = ((4, 8), (1, 1))
 CUTS = [((4,), (1,), 2), (*SMALL, 2), ((4, 8), (2, 1), 1), ((4, 4, 4), (1, 2, 1), 2)]

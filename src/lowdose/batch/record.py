@@ -107,7 +107,7 @@ def are_same_options(record: dict[str, Any], options: Options) -> bool:
 
 
 def is_same_input(record: dict[str, Any], source: Path) -> bool:
-    """Whether a result was made from a file of this place, or of the same content elsewhere.
+    """Whether a result was made from this file as it is now, or from one of its content.
 
     Raises
     ------
@@ -115,26 +115,16 @@ def is_same_input(record: dict[str, Any], source: Path) -> bool:
         If there is no such input any more.
     """
     was = record["input"]
-    if was["path"] == os.path.abspath(source):
-        return True
-    with reading(source):
-        return bool(was["sha256"] == sha256_of(source))
-
-
-def is_current(record: dict[str, Any], source: Path, target: Path) -> bool:
-    """Whether a result is whole, the one recorded, and was made from its input as it is now.
-
-    Raises
-    ------
-    InputError
-        If there is no such input any more.
-    """
-    was, made = record["input"], target.stat()
     with reading(source):
         now = source.stat()
-        is_untouched = (was["bytes"], was.get("mtime_ns")) == (now.st_size, now.st_mtime_ns)
-        is_same = is_untouched or was["sha256"] == sha256_of(source)
+        here = os.path.abspath(source), now.st_size, now.st_mtime_ns
+        is_untouched = (was["path"], was["bytes"], was.get("mtime_ns")) == here
+        return bool(is_untouched or was["sha256"] == sha256_of(source))
+
+
+def is_whole(record: dict[str, Any], target: Path) -> bool:
+    """Whether a result is whole, and the one recorded."""
+    made = target.stat()
     # A run killed between the names of the two leaves a new result beside the record of the old.
     is_its_own = record_path(target).stat().st_mtime_ns >= made.st_mtime_ns
-    is_whole = record["output"]["bytes"] == made.st_size
-    return bool(is_its_own and is_same and is_whole)
+    return bool(is_its_own and record["output"]["bytes"] == made.st_size)

@@ -18,8 +18,8 @@ from lowdose.batch.places import Job, deviation_path, make_folder
 from lowdose.batch.record import (
     are_same_options,
     file_facts,
-    is_current,
     is_same_input,
+    is_whole,
     provenance,
     reading,
     record_of,
@@ -27,7 +27,7 @@ from lowdose.batch.record import (
     sha256_of,
     write_record,
 )
-from lowdose.corrections import correct
+from lowdose.corrections import correct, stripes_in
 from lowdose.errors import (
     InputError,
     LimitError,
@@ -41,7 +41,6 @@ from lowdose.io.guard import whole_file
 from lowdose.micrograph import Micrograph, round_to_dtype
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
-from lowdose.physics.stripes import find_stripes
 from lowdose.records import AUTO, CHOICES, load_record
 
 if TYPE_CHECKING:  # importing torch takes seconds; bad files are refused before
@@ -54,8 +53,6 @@ _OF_ONE_FILE = (InputError, MissingExtraError, NoiseModelError, OutputError)
 
 # Results of at most so many pixels are written while the next is made: two of 2048 x 2048.
 _SMALL = 1 << 22
-# Stripes are looked for in a square of this side, where they are kept.
-_MIDDLE = 1024
 
 Progress = Callable[[Path, int, int], None]
 
@@ -211,7 +208,7 @@ class Batch:
             corrected = correct(
                 micrograph, noise, repair=self.options.repair, destripe=self.options.destripe
             )
-            kept = 0.0 if self.options.destripe else _strength_of_stripes(micrograph, noise)
+            kept = 0.0 if self.options.destripe else stripes_in(micrograph, noise)
             denoiser, noise, scores = _chosen(corrected.micrograph, noise, candidates)
             denoised, calibration = self._denoised(denoiser, corrected.micrograph, noise, tell)
         record = provenance(self.options, denoised.noise, denoiser)
@@ -306,10 +303,11 @@ class Batch:
             problem = "exists, made with other options"
         elif record["model"]["sha256"] not in self._hashes:
             problem = "exists, made with other weights"
-        elif not is_same_input(record, source):
-            problem = f"exists, made from {record['input']['path']}"
         else:
-            return is_current(record, source, target)
+            is_same, made_from = is_same_input(record, source), record["input"]["path"]
+            if is_same or made_from == os.path.abspath(source):
+                return is_same and is_whole(record, target)
+            problem = f"exists, made from {made_from}"
         raise OutputError(f"{target}: {problem}. Pass --overwrite to replace it.")
 
     def loaded(self, name: str) -> Denoiser:
@@ -337,14 +335,6 @@ class Batch:
                 lattice=self.options.lattice,
             )
         return self._denoisers[name]
-
-
-def _strength_of_stripes(micrograph: Micrograph, noise: NoiseModel) -> float:
-    """How far rows or columns of the middles of some frames stick out, see `find_stripes`."""
-    frames = micrograph.pixels if micrograph.is_stack else micrograph.pixels[None]
-    middle = tuple(slice(max((n - _MIDDLE) // 2, 0), (n + _MIDDLE) // 2) for n in frames.shape[1:])
-    some = sorted({0, len(frames) // 2, len(frames) - 1})
-    return max(find_stripes(frames[number][middle], noise).strength for number in some)
 
 
 def _chosen(

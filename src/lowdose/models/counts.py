@@ -212,9 +212,12 @@ class Shown:
         return (electrons + (0.375 + self.readout**2)).clamp_min(0.375).sqrt()
 
 
-def fade(level: Tensor) -> Tensor:
-    """The part that is left of what a network says of noise of this deviation; like `level`."""
-    return level**2 / (level**2 + FADE_LEVEL**2)
+def faded(level: Tensor) -> Tensor:
+    """What a network's output is multiplied by, of noise of this deviation; like `level`.
+
+    One over the deviation, less the fading: times the deviation it is the part that is left.
+    """
+    return level / (level**2 + FADE_LEVEL**2)
 
 
 def random_change(shown: Shown, rng: torch.Generator) -> Tensor:
@@ -251,7 +254,8 @@ def probe(
     noise, moved = network(*shown.told(shown.rest, shown.rest + change)).chunk(2)
     most = _MOST_SHARE if _FEW < float(shown.noisy.mean()) < _MANY else 1.0
     if of_counts and most > 1:
-        most /= float(fade(shown.scaling.level).mean())
+        level = shown.scaling.level
+        most /= float((level * faded(level)).mean())
     return Probe.of_change(noise, moved, change, most=most, kept=kept)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lowdose.models.counts import FADE_LEVEL, MOST_DEVIATIONS
+from lowdose.models.counts import MOST_DEVIATIONS, faded
 from lowdose.models.shuffle import pixels_of_blocks
 from lowdose.models.spread import Spread
 
@@ -198,7 +198,7 @@ class UNet(nn.Module):
             blocks = self.tail(features.to(self.tail.weight.dtype)).float()
         noise = pixels_of_blocks(blocks, self.unshuffle)
         level = level.view(-1, 1, 1, 1)
-        noise = noise * (level / (level**2 + FADE_LEVEL**2))
+        noise = noise * faded(level)
         return noise.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
 
     def _body(self, x: Tensor) -> Tensor:

@@ -237,9 +237,8 @@ def _noise(frame: NDArray[Any], mean: float) -> tuple[float, float | None]:
     model = estimate_noise(_windows(frame))
     # Only pixels taken for counts have a gain that is known, without readout noise. What fits
     # in 8 bit is as often grey levels that look like counts.
-    is_counts = model.gain > 0 and model.gain_std == 0 and model.readout_std == 0
     is_grey = frame.dtype.itemsize == 1
-    counts = (mean - model.offset) / model.gain if is_counts and not is_grey else None
+    counts = (mean - model.offset) / model.gain if model.is_of_counts and not is_grey else None
     return float(model.noise_std(np.array(mean))), counts
 
 
