@@ -8,6 +8,7 @@ from lowdose.data.simulate import simulate_truth
 from lowdose.infer import Denoiser
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
+from lowdose.physics.jitter import put_back
 from lowdose.trust.review import review
 from lowdose.trust.uncertainty import denoise_with_uncertainty
 
@@ -47,7 +48,7 @@ def test_only_what_is_asked_for_is_put_right(images):
 
 def test_what_has_no_fault_stays_itself(images):
     image = Micrograph(images[1])
-    found = correct(image, COUNTS, repair=True, destripe=True)
+    found = correct(image, COUNTS, repair=True, destripe=True, dejitter=True)
     assert found.micrograph is image
     assert str(found) == ""
 
@@ -65,6 +66,47 @@ def test_the_type_keeps_the_digits_and_the_input_is_not_changed(dtype, after, im
     assert destriped.dtype == after
     assert np.array_equal(destriped[0], before[0])
     assert np.array_equal(image.pixels, before)
+
+
+def jittery(clean, strength=1.5):
+    """Counts of which each row is displaced, and by how much."""
+    rows = strength * np.random.default_rng(2).normal(size=len(clean))
+    moved = np.concatenate(list(put_back(clean, -rows))).clip(0)
+    return np.random.default_rng(0).poisson(moved).astype(np.float32), rows
+
+
+def test_displaced_rows_are_put_back_frame_by_frame(images):
+    clean, counts, _ = images
+    faulty, _ = jittery(clean)
+    image = Micrograph(np.stack([counts, faulty]))
+    found = correct(image, COUNTS, dejitter=True)
+    assert found.jitter == pytest.approx(1.5, rel=0.3)
+    assert str(found) == f"rows displaced by {found.jitter:.2g} px put back"
+    assert found.micrograph.history[-1] == str(found)
+    assert np.array_equal(found.micrograph.pixels[0], counts)
+    alone = correct(Micrograph(faulty), COUNTS, dejitter=True)
+    assert np.array_equal(found.micrograph.pixels[1], alone.micrograph.pixels)
+    assert np.array_equal(image.pixels[1], faulty)
+    ragged = [np.diff(frame, axis=0).std() for frame in (faulty, alone.micrograph.pixels, counts)]
+    assert ragged[1] - ragged[2] < 0.4 * (ragged[0] - ragged[2])
+
+
+def test_rows_are_put_back_after_what_would_ring_or_pull_at_them(images):
+    clean, _, _ = images
+    faulty, _ = jittery(clean)
+    faulty += np.float32(2.7) * np.random.default_rng(1).normal(size=(256, 1)).astype(np.float32)
+    faulty[PLACES] = 5000
+    all_three = correct(
+        Micrograph(faulty), COUNTS, repair=True, destripe=True, dejitter=True
+    ).micrograph.pixels
+    assert all_three.max() < 150
+    assert all_three.min() > -50
+    denoiser = Denoiser("fast", device="cpu")
+    before, after = (
+        np.mean((denoiser(Micrograph(pixels), noise=COUNTS).micrograph.pixels - clean) ** 2)
+        for pixels in (faulty, all_three)
+    )
+    assert after < 0.3 * before
 
 
 def test_a_result_of_what_was_put_right_errs_less(images):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lowdose.memory import allocate
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
+from lowdose.physics.jitter import find_jitter, put_back
 from lowdose.physics.outliers import find_outliers
 from lowdose.physics.stripes import find_stripes
 
@@ -29,21 +30,31 @@ class Corrected:
     stripes : float
         Deviation of the offsets of rows or columns that were taken off, in deviations of the noise
         of a pixel; of the frame with the strongest. 0 without any.
+    jitter : float
+        Deviation of the displacements of rows that were put back, in pixels; likewise.
     """
 
     micrograph: Micrograph
     repaired: int = 0
     stripes: float = 0.0
+    jitter: float = 0.0
 
     def __str__(self) -> str:
         parts = [f"pixels repaired: {self.repaired}"] if self.repaired else []
         if self.stripes:
             parts.append(f"stripes of {self.stripes:.2g} of the noise taken off")
+        if self.jitter:
+            parts.append(f"rows displaced by {self.jitter:.2g} px put back")
         return ", ".join(parts)
 
 
 def correct(
-    micrograph: Micrograph, noise: NoiseModel, *, repair: bool = False, destripe: bool = False
+    micrograph: Micrograph,
+    noise: NoiseModel,
+    *,
+    repair: bool = False,
+    destripe: bool = False,
+    dejitter: bool = False,
 ) -> Corrected:
     """Put right what was asked for, frame by frame.
 
@@ -59,21 +70,26 @@ def correct(
     destripe : bool
         Take off by how much whole rows and columns are brighter or darker than those beside them,
         see `lowdose.physics.stripes.find_stripes`.
+    dejitter : bool
+        Put rows back that an unsteady scan displaced along themselves, see
+        `lowdose.physics.jitter.find_jitter`.
 
     Returns
     -------
     Corrected
         The pixels are in a temporary file of their own where memory is short.
     """
-    repaired, strength = 0, 0.0
+    repaired, stripes, jitter = 0, 0.0, 0.0
     if destripe:  # first, for stripes make pixels of the dark stick out
-        micrograph, strength = _destriped(micrograph, noise)
-    if repair:
+        micrograph, stripes = _destriped(micrograph, noise)
+    if repair:  # before a row is moved by fractions of a pixel, which such a pixel would ring at
         micrograph, repaired = _repaired(micrograph, noise)
-    found = Corrected(micrograph, repaired, strength)
+    if dejitter:
+        micrograph, jitter = _straightened(micrograph, noise)
+    found = Corrected(micrograph, repaired, stripes, jitter)
     if not str(found):
         return found
-    return Corrected(micrograph.with_pixels(micrograph.pixels, str(found)), repaired, strength)
+    return replace(found, micrograph=micrograph.with_pixels(micrograph.pixels, str(found)))
 
 
 def stripes_in(micrograph: Micrograph, noise: NoiseModel) -> float:
@@ -108,9 +124,31 @@ def _destriped(micrograph: Micrograph, noise: NoiseModel) -> tuple[Micrograph, f
     strength = max(each.strength for each in found)
     if not strength:
         return micrograph, 0.0
-    pixels = allocate(micrograph.shape, np.result_type(micrograph.pixels.dtype, np.float32))
-    whole = micrograph.with_pixels(pixels)
+    whole = _empty_fractions(micrograph)
     for frame, source, each in zip(whole.frames(), micrograph.frames(), found, strict=True):
         np.subtract(source, each.rows, out=frame)
         np.subtract(frame, each.columns, out=frame)
     return whole, strength
+
+
+def _straightened(micrograph: Micrograph, noise: NoiseModel) -> tuple[Micrograph, float]:
+    found = [find_jitter(frame, noise) for frame in micrograph.frames()]
+    strength = max(each.strength for each in found)
+    if not strength:
+        return micrograph, 0.0
+    whole = _empty_fractions(micrograph)
+    for frame, source, each in zip(whole.frames(), micrograph.frames(), found, strict=True):
+        if not each.strength:
+            frame[...] = source
+            continue
+        top = 0
+        for rows in put_back(source, each.rows):
+            frame[top : top + len(rows)] = rows
+            top += len(rows)
+    return whole, strength
+
+
+def _empty_fractions(micrograph: Micrograph) -> Micrograph:
+    """Room for the same pixels with fractions, without losing a digit of them."""
+    dtype = np.result_type(micrograph.pixels.dtype, np.float32)
+    return micrograph.with_pixels(allocate(micrograph.shape, dtype))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 
@@ -282,6 +283,27 @@ def test_stripes_that_were_taken_off_are_told_and_recorded(call, tmp_path):
         for name in ("as-it-is", "scan_denoised")
     ]
     assert rows[1] < 0.5 * rows[0]
+
+
+def test_rows_that_were_put_back_are_told_and_recorded(call, tmp_path):
+    rng = np.random.default_rng(0)
+    x = np.arange(256) + rng.normal(0, 1.5, (256, 1))
+    pixels = rng.poisson(200 * (1 + 0.6 * np.sin(x / 4))).astype(np.float32)
+    lowdose.write(tmp_path / "scan.tif", Micrograph(pixels))
+    how = ("denoise", "--model", "fast", "--device", "cpu", tmp_path / "scan.tif", "--gain", "1")
+    assert call(*how, "-o", tmp_path / "as-it-is.tif").exit_code == 0
+    put_back = call(*how, "--dejitter")
+    assert re.search(r"rows displaced by 1\.\d px put back  ", put_back.stdout)
+    record = json.loads((tmp_path / "scan_denoised.tif.json").read_text("utf-8"))
+    assert record["rows_put_back_px"] == pytest.approx(1.5, rel=0.3)
+    assert record["options"]["dejitter"] is True
+    record = json.loads((tmp_path / "as-it-is.tif.json").read_text("utf-8"))
+    assert record["rows_put_back_px"] == 0
+    ragged = [
+        np.diff(lowdose.read(tmp_path / f"{name}.tif").pixels, axis=0).std()
+        for name in ("as-it-is", "scan_denoised")
+    ]
+    assert ragged[1] < 0.5 * ragged[0]
 
 
 def test_the_bar_counts_files_as_they_are_named(call, tmp_path, monkeypatch):

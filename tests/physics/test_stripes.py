@@ -3,7 +3,8 @@ import pytest
 
 from lowdose.data.simulate import KINDS, simulate_truth
 from lowdose.physics.dose import NoiseModel
-from lowdose.physics.stripes import common_power, find_stripes, least_power, line_means
+from lowdose.physics.lines import SURE
+from lowdose.physics.stripes import find_stripes, line_means, stripe_power
 
 COUNTS = NoiseModel(1.0)
 
@@ -113,9 +114,12 @@ def test_noise_of_a_bright_half_is_no_stripes_of_a_dark_one(side):
     assert np.count_nonzero(found) <= 2
 
 
-def test_the_power_of_offsets_is_their_variance_and_chance_stays_below_the_least():
+def test_the_power_of_offsets_is_their_variance_and_chance_is_known():
     rng = np.random.default_rng(0)
-    powers = [common_power(line_means(rng.normal(size=(400, 300)))) for _ in range(50)]
-    assert max(powers) < least_power(400, 300)
+    found = np.array([stripe_power(line_means(rng.normal(size=(400, 300)))) for _ in range(200)])
+    powers, chances = found.T
+    assert np.abs(powers.mean()) < 0.2 * chances.mean()
+    assert powers.std() == pytest.approx(chances.mean(), rel=0.2)
+    assert np.count_nonzero(powers > SURE * chances) <= 3
     striped = rng.normal(size=(400, 300)) + rng.normal(size=(400, 1))
-    assert common_power(line_means(striped)) == pytest.approx(1, rel=0.3)
+    assert stripe_power(line_means(striped))[0] == pytest.approx(1, rel=0.3)

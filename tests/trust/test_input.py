@@ -144,6 +144,17 @@ def test_the_offsets_of_rows_are_measured_in_units_of_the_noise():
     assert found.value == pytest.approx(1, rel=0.3)
 
 
+@pytest.mark.parametrize("strength", [0.7, 1.5])
+def test_displaced_rows_are_found_and_measured_in_pixels(strength):
+    rng = np.random.default_rng(0)
+    x = np.arange(600) + rng.normal(0, strength, (600, 1))
+    image = rng.poisson(100 * (1 + 0.6 * np.sin(x / 4))).astype("f4")
+    found = {each.name: each for each in examine(image, NoiseModel(1.0)).findings}["row jitter"]
+    assert found.level == "warning"
+    assert found.value == pytest.approx(strength, rel=0.3)
+    assert "--dejitter" in found.action
+
+
 # ---- values and pixels
 
 

@@ -111,6 +111,8 @@ class Options:
         Whether to replace single pixels that stick out.
     destripe : bool
         Whether to take off the offsets of rows and columns.
+    dejitter : bool
+        Whether to put displaced rows back.
     ensemble : bool
         Whether to average over all flips and rotations.
     """
@@ -123,6 +125,7 @@ class Options:
     lattice: bool = True
     repair: bool = False
     destripe: bool = False
+    dejitter: bool = False
     ensemble: bool = False
 
     def __post_init__(self) -> None:

@@ -205,10 +205,15 @@ class Batch:
 
         with _short_of_memory(job.source):
             noise = noise or estimate_noise(micrograph.pixels)
+            options = self.options
             corrected = correct(
-                micrograph, noise, repair=self.options.repair, destripe=self.options.destripe
+                micrograph,
+                noise,
+                repair=options.repair,
+                destripe=options.destripe,
+                dejitter=options.dejitter,
             )
-            kept = 0.0 if self.options.destripe else stripes_in(micrograph, noise)
+            kept = 0.0 if options.destripe else stripes_in(micrograph, noise)
             denoiser, noise, scores = _chosen(corrected.micrograph, noise, candidates)
             denoised, calibration = self._denoised(denoiser, corrected.micrograph, noise, tell)
         record = provenance(self.options, denoised.noise, denoiser)
@@ -217,6 +222,7 @@ class Batch:
         record["pixels_repaired"] = corrected.repaired
         record["stripes_taken_off"] = corrected.stripes
         record["stripes_kept"] = kept
+        record["rows_put_back_px"] = corrected.jitter
         if scores:
             record["scores"] = [asdict(each) for each in scores.scores]
         if calibration:

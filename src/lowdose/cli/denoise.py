@@ -64,6 +64,7 @@ def denoise(
     ] = False,
     repair: opt.Repair = False,
     destripe: opt.Destripe = False,
+    dejitter: opt.Dejitter = False,
     uncertainty: Annotated[
         bool,
         typer.Option("--uncertainty", help="Also write OUT_std: each pixel's standard deviation."),
@@ -94,6 +95,7 @@ def denoise(
       lowdose denoise scan.mrc --uncertainty       writes scan_denoised_std.mrc as well
       lowdose denoise scan.tif --repair            without hot and dead pixels and X-rays
       lowdose denoise stem.dm4 --destripe          without the stripes of an unsteady scan
+      lowdose denoise stem.dm4 --dejitter          with rows back where they belong
       find . -name '*.tif' | lowdose denoise - -o clean/
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
     from lowdose.batch import Batch, Engine, Options, find_inputs, plan_jobs
@@ -109,6 +111,7 @@ def denoise(
         lattice=not no_lattice,
         repair=repair,
         destripe=destripe,
+        dejitter=dejitter,
         ensemble=ensemble,
     )
     listed = sys.stdin if "-" in inputs else ()
@@ -157,6 +160,7 @@ def _report(outcome: Outcome, batch: Batch, bar: Bar) -> Outcome:
             nonfinite=options.nonfinite,
             repair=options.repair,
             destripe=options.destripe,
+            dejitter=options.dejitter,
             progress=show,
         )
     except LowdoseError as err:

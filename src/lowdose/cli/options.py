@@ -44,6 +44,13 @@ Destripe = Annotated[
         "with it.",
     ),
 ]
+Dejitter = Annotated[
+    bool,
+    typer.Option(
+        "--dejitter",
+        help="Put rows back that an unsteady scan displaced along themselves, one by one.",
+    ),
+]
 
 # What is known of the noise; turned into a choice by `noise_choice`.
 Gain = Annotated[

@@ -60,6 +60,7 @@ def write_report(
     nonfinite: Literal["refuse", "fill"] = "refuse",
     repair: bool = False,
     destripe: bool = False,
+    dejitter: bool = False,
     rivals: tuple[str, ...] = (),
     frame: int = 0,
     progress: Progress = lambda step, done, total: None,
@@ -81,7 +82,7 @@ def write_report(
         stack from all frames, as `Denoiser` does.
     nonfinite : {"refuse", "fill"}
         As `lowdose.io.read` takes it.
-    repair, destripe : bool
+    repair, destripe, dejitter : bool
         What to put right before, see `lowdose.corrections.correct`.
     rivals : tuple of str
         Methods to score beside it, see `lowdose.bench.methods.parse_method`.
@@ -115,7 +116,9 @@ def write_report(
         measured = (noise if is_told else choice.model_for(whole.pixels)) or estimate_noise(
             whole.pixels
         )
-        corrected = correct(micrograph, measured, repair=repair, destripe=destripe)
+        corrected = correct(
+            micrograph, measured, repair=repair, destripe=destripe, dejitter=dejitter
+        )
         found = review(
             micrograph,
             denoiser,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.scatter import Line, fit_line
 from lowdose.trust.finding import Finding
-from lowdose.trust.input_lines import columns, rows
+from lowdose.trust.input_lines import columns, jitter, rows
 from lowdose.trust.input_noise import correlation, photon_transfer, repeated_values
 from lowdose.trust.input_pixels import grid, hot_pixels
 from lowdose.trust.input_values import coarse_steps, constant_areas, lowest_value, top_value
@@ -23,6 +23,7 @@ _CHECKS = (
     repeated_values,
     rows,
     columns,
+    jitter,
     top_value,
     lowest_value,
     hot_pixels,

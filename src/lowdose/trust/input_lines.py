@@ -1,18 +1,23 @@
-"""Line noise: offsets of whole rows or columns, as scans and readout electronics leave them."""
+"""Faults of whole lines: offsets of rows or columns, and rows that are displaced."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from lowdose.physics.stripes import LEAST_SIDE, common_power, least_power, line_means
+from lowdose.physics.jitter import VISIBLE as JITTER_VISIBLE
+from lowdose.physics.jitter import jitter_power
+from lowdose.physics.lines import LEAST_SIDE, SURE
+from lowdose.physics.stripes import VISIBLE as STRIPES_VISIBLE
+from lowdose.physics.stripes import line_means, stripe_power
 from lowdose.trust.finding import Finding, judged
 from lowdose.trust.input_view import View
 
 # Names of the findings.
-ROWS, COLUMNS = "row noise", "column noise"
+ROWS, COLUMNS, JITTER = "row noise", "column noise", "row jitter"
 # Every second tile tells enough.
 _EVERY = 2
 
@@ -26,6 +31,27 @@ def columns(view: View) -> Finding | None:
     """Find offsets of columns."""
     turned = [tile.T for tile in view.tiles]
     return _finding(COLUMNS, "columns", "readout column", _offsets(turned, view), view)
+
+
+def jitter(view: View) -> Finding | None:
+    """Find rows that are displaced along themselves."""
+    tiles = _large(view.tiles)
+    if view.scatter is None or not tiles:
+        return None
+    value, threshold = _typical(map(jitter_power, tiles), JITTER_VISIBLE)
+    return judged(
+        JITTER,
+        value,
+        threshold,
+        fine="Rows are where they belong beside each other.",
+        fault=f"Rows are displaced along themselves, each by {value:.2g} pixels or so: jitter of "
+        "the scan.",
+        action="`lowdose denoise --dejitter` puts them back; else edges across them stay ragged.",
+    )
+
+
+def _large(tiles: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    return [tile for tile in tiles[::_EVERY] if min(tile.shape) >= LEAST_SIDE]
 
 
 def _finding(
@@ -49,12 +75,20 @@ def _finding(
 
 def _offsets(tiles: list[NDArray[np.float32]], view: View) -> tuple[float, float] | None:
     """Deviation of the lines' offsets in that of the noise, and what counts as none."""
-    tiles = [tile for tile in tiles[::_EVERY] if min(tile.shape) >= LEAST_SIDE]
+    tiles = _large(tiles)
     if view.scatter is None or not tiles:
         return None
-    powers = [
-        common_power(line_means(tile)) / float(view.deviation(np.array(np.median(tile)))) ** 2
-        for tile in tiles
-    ]
-    power = max(float(np.median(powers)), 0.0)
-    return math.sqrt(power), math.sqrt(least_power(*tiles[0].shape, images=len(tiles)))
+    variances = (float(view.deviation(np.array(np.median(tile)))) ** 2 for tile in tiles)
+    powers = (
+        np.divide(stripe_power(line_means(tile)), variance)
+        for tile, variance in zip(tiles, variances, strict=True)
+    )
+    return _typical(powers, STRIPES_VISIBLE)
+
+
+def _typical(powers: Iterable[ArrayLike], visible: float) -> tuple[float, float]:
+    """Deviation of faults in most tiles, and up to which there are none."""
+    found = np.array(list(powers))
+    power, chance = np.median(found, axis=0)
+    least = SURE * float(chance) / math.sqrt(len(found))
+    return math.sqrt(max(power, 0)), max(visible, math.sqrt(least))

@@ -17,7 +17,7 @@ from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.trust.finding import Finding, Level
 from lowdose.trust.input import Examination, examine
-from lowdose.trust.input_lines import COLUMNS, ROWS
+from lowdose.trust.input_lines import COLUMNS, JITTER, ROWS
 from lowdose.trust.input_pixels import HOT_PIXELS
 from lowdose.trust.lattice import Peak, lattice_finding, lattice_peaks
 from lowdose.trust.residual import (
@@ -190,9 +190,13 @@ def review(
 
 def _after(corrected: Corrected, finding: Finding) -> Finding:
     """A finding of the image as it was, where its fault was put right."""
-    of_lines = corrected.stripes > 0 and finding.name in (ROWS, COLUMNS)
-    is_right = of_lines or (corrected.repaired > 0 and finding.name == HOT_PIXELS)
-    if not is_right or finding.level == "fine":
+    put_right = {
+        ROWS: corrected.stripes,
+        COLUMNS: corrected.stripes,
+        JITTER: corrected.jitter,
+        HOT_PIXELS: corrected.repaired,
+    }
+    if not put_right.get(finding.name) or finding.level == "fine":
         return finding
     meaning = f"{finding.meaning} That was put right before denoising."
     return replace(finding, level="note", meaning=meaning, action="")
