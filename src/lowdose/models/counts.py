@@ -22,10 +22,9 @@ MOST_DEVIATIONS = 6.0
 _CHANGE = 0.2
 # Noise below bf16's resolution of the image is hard to see, so what a network says of it fades.
 FADE_LEVEL = 2.0**-7
-# Between so many electrons a pixel up to so many times what the network says may be taken off, and
-# where the noise is that of counts, of what it says without fading. Of fewer the noise is too far
-# from normal to tell; of more, all that is not known of it counts for more than it.
-_FEW, _MANY, _MOST_SHARE = 20, 1e4, 1.5
+# Up to so many electrons a pixel fading is undone, but where the noise was fitted by so much at
+# most. Of more electrons, all that is not known of the noise counts for more than it.
+_MANY, _MOST_SHARE = 1e4, 1.5
 # Where less of the noise's variance than the first can be taken off, an image is left alone: it
 # gains nothing that could be seen, and in a place that no window shows it could lose more. From
 # the second on all is taken off, so that little more noise makes little difference.
@@ -252,10 +251,12 @@ def probe(
     """
     change = random_change(shown, rng)
     noise, moved = network(*shown.told(shown.rest, shown.rest + change)).chunk(2)
-    most = _MOST_SHARE if _FEW < float(shown.noisy.mean()) < _MANY else 1.0
-    if of_counts and most > 1:
-        level = shown.scaling.level
-        most /= float((level * faded(level)).mean())
+    # What a network says without fading and no more. It sees for itself how much noise there is, so
+    # a larger share would tell that there is less than was believed.
+    level = shown.scaling.level
+    unfaded = 1 / float((level * faded(level)).mean())
+    is_known = float(shown.noisy.mean()) < _MANY
+    most = min(unfaded, math.inf if of_counts else _MOST_SHARE) if is_known else 1.0
     return Probe.of_change(noise, moved, change, most=most, kept=kept)
 
 
