@@ -71,7 +71,7 @@ def test_the_type_keeps_the_digits_and_the_input_is_not_changed(dtype, after, im
 def jittery(clean, strength=1.5):
     """Counts of which each row is displaced, and by how much."""
     rows = strength * np.random.default_rng(2).normal(size=len(clean))
-    moved = np.concatenate(list(put_back(clean, -rows))).clip(0)
+    moved = np.stack(list(put_back(clean, -rows))).clip(0)
     return np.random.default_rng(0).poisson(moved).astype(np.float32), rows
 
 

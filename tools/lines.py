@@ -56,7 +56,7 @@ def exposures(
         if fault == "stripes":
             faulty = noisy + strength * deviation * rows[:, None]
         else:
-            moved = np.concatenate(list(put_back(clean, -strength * rows)))
+            moved = np.stack(list(put_back(clean, -strength * rows)))
             faulty = exposed(moved.clip(0))
         yield faulty.astype(np.float32), noisy
 

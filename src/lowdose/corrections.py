@@ -72,7 +72,7 @@ def correct(
         see `lowdose.physics.stripes.find_stripes`.
     dejitter : bool
         Put rows back that an unsteady scan displaced along themselves, see
-        `lowdose.physics.jitter.find_jitter`.
+        `lowdose.physics.jitter.find_jitter`. Pixels that stick out ring along their row.
 
     Returns
     -------
@@ -141,10 +141,8 @@ def _straightened(micrograph: Micrograph, noise: NoiseModel) -> tuple[Micrograph
         if not each.strength:
             frame[...] = source
             continue
-        top = 0
-        for rows in put_back(source, each.rows):
-            frame[top : top + len(rows)] = rows
-            top += len(rows)
+        for row, moved in zip(frame, put_back(source, each.rows), strict=True):
+            row[...] = moved
     return whole, strength
 
 

@@ -91,6 +91,15 @@ def test_images_of_any_size_are_taken(shape):
     assert found.strength == 0
 
 
+@pytest.mark.parametrize("shape", [(48, 48), (49, 300), (64, 64), (65, 400), (128, 50)])
+def test_stripes_of_images_of_any_size_are_found(shape):
+    noise = np.random.default_rng(0).poisson(100.0, shape).astype("f4")
+    true = offsets_of(shape[0], 1.0, dose=100.0)
+    found = find_stripes(noise + true, COUNTS)
+    assert found.strength == pytest.approx(1, rel=0.5)
+    assert np.diff(found.rows - true, axis=0).std() < 0.5 * np.diff(true, axis=0).std()
+
+
 def test_flat_images_and_those_without_noise_have_none():
     flat = np.full((100, 100), 7.0, "f4")
     assert find_stripes(flat, COUNTS).strength == 0

@@ -48,7 +48,8 @@ Dejitter = Annotated[
     bool,
     typer.Option(
         "--dejitter",
-        help="Put rows back that an unsteady scan displaced along themselves, one by one.",
+        help="Put rows back that an unsteady scan displaced, each by its own; add "
+        "--repair where single pixels stick out.",
     ),
 ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import accumulate
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 # Smaller images do not tell lines from structure.
 LEAST_SIDE = 48
 # So many times what chance makes of a power is seen.
-SURE = 4.0
+SURE = 4.5
 # The median of exponentially distributed powers is this share of their mean.
 _MEDIAN_OF_POWERS = math.log(2)
 # Faults beyond so many deviations are edges.
@@ -21,23 +20,8 @@ _EDGE, _EDGE_OF_HALVES = 4.0, 3.0
 # Power is averaged over frequencies within this factor of each, and over three at least.
 _BAND = 1.25
 _ROUNDS = 8
-
-
-class Compared(NamedTuple):
-    """By how much lines differ from the mean of so many on either side, shape (lines,).
-
-    Parameters
-    ----------
-    apart : int
-        How many.
-    difference : ndarray, shape (lines,)
-    error : float
-        What chance makes of it.
-    """
-
-    apart: int
-    difference: NDArray[np.float64]
-    error: float
+# At least this part of the power of what lines differ by is no fault.
+_LEAST_OTHER = 0.05
 
 
 def from_neighbours(lines: NDArray[np.float64], apart: int) -> NDArray[np.float64]:
@@ -51,24 +35,26 @@ def from_neighbours(lines: NDArray[np.float64], apart: int) -> NDArray[np.float6
 
 
 def most_likely(
-    runs: NDArray[np.float64], weight: NDArray[np.float64] | float = 1.0
-) -> tuple[NDArray[np.float64], float]:
-    """Location of each line's runs if they are spread like Cauchy's, and its error.
+    runs: NDArray[np.floating], weight: NDArray[np.floating] | float = 1.0
+) -> NDArray[np.float64]:
+    """Location of each line's runs if they are spread like Cauchy's, shape (lines,).
 
     Parameters
     ----------
     runs : ndarray, shape (lines, runs)
     weight : ndarray, like `runs`, or float
-        One over the variance of each, in any unit.
+        One over the variance of each, in any unit; 0 for those that say nothing.
     """
     weight = np.broadcast_to(weight, runs.shape)
     middle, root = _middle(runs, weight), np.sqrt(weight)
-    # The quieter half of all runs holds no edges: it tells the noise.
-    width = float(np.quantile(root * np.abs(runs - middle[:, None]), 0.25)) / 0.3186
+    distance = root * np.abs(runs - middle[:, None])
+    # The quieter half of all runs holds no edges: it tells the noise. One of a line is its middle.
+    apart = distance[distance > 0]
+    width = float(np.quantile(apart, 0.25)) / 0.3186 if len(apart) else 0.0
     for _ in range(_ROUNDS if width else 0):
         near = weight / (1 + (root * (runs - middle[:, None]) / width) ** 2)
         middle = (near * runs).sum(axis=1) / np.maximum(near.sum(axis=1), 1e-300)
-    return middle, width / math.sqrt(float(weight.sum(axis=1).mean()) or 1.0)
+    return np.asarray(middle, np.float64)
 
 
 def common_power(left: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float]:
@@ -98,7 +84,8 @@ def common_power(left: NDArray[np.float64], right: NDArray[np.float64]) -> tuple
         float(np.median((a * b.conj()).real[fast] / passed[fast])) / _MEDIAN_OF_POWERS
         for a, b in ((one, other), (one, one), (other, other))
     )
-    return common, math.sqrt(of_one * of_other / np.count_nonzero(fast))
+    apart = max(of_one * of_other - common**2, 0)
+    return common, math.sqrt(apart / np.count_nonzero(fast))
 
 
 def without_edges(difference: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,7 +94,9 @@ def without_edges(difference: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.where(is_edge, 0, difference))
 
 
-def white_part(compared: Iterable[Compared], power: float) -> NDArray[np.float64]:
+def white_part(
+    compared: Iterable[tuple[int, NDArray[np.float64]]], power: float
+) -> NDArray[np.float64]:
     r"""The faults of lines that are white, shape (lines,); slow ones look like structure and stay.
 
     A Wiener filter: at each frequency along the lines :math:`\hat o = h d / (h^2 + n / s)`, where
@@ -116,24 +105,24 @@ def white_part(compared: Iterable[Compared], power: float) -> NDArray[np.float64
 
     Parameters
     ----------
-    compared : iterable of Compared
-        With few neighbours, over which structure changes little, and with more, which let slower
-        faults be seen.
+    compared : iterable of (int, ndarray of shape (lines,))
+        By how much lines differ from the mean of so many on either side: of few, over which
+        structure changes little, and of more, which let slower faults be seen.
     power : float
         Variance of the faults.
     """
     seen = weight = np.zeros(1)
-    for apart, difference, error in compared:
+    for apart, difference in compared:
         spectrum, passed = _cosines(difference), _passed(len(difference), apart)
-        beyond = _smooth(spectrum**2) - power * passed**2
-        other = np.maximum(beyond, max(error**2, 1e-6 * power))
+        found = _smooth(spectrum**2)
+        other = np.maximum(found - power * passed**2, _LEAST_OTHER * found + 1e-12 * power)
         better = passed**2 / other > weight
         seen = np.where(better, passed * spectrum / other, seen)
         weight = np.where(better, passed**2 / other, weight)
     return _from_cosines(seen / (weight + 1 / power))
 
 
-def _middle(runs: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+def _middle(runs: NDArray[np.floating], weight: NDArray[np.floating]) -> NDArray[np.floating]:
     """Median of each line's runs, of which some count for more."""
     order = np.argsort(runs, axis=1)
     below = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1)
@@ -149,7 +138,8 @@ def _cut_off(profile: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _deviation(values: NDArray[np.float64]) -> float:
     """Of normal numbers around 0, whatever a few outliers do."""
-    return 1.4826 * float(np.median(np.abs(values)))
+    some = np.abs(values[values != 0])
+    return 1.4826 * float(np.median(some)) if len(some) else 0.0
 
 
 def _passed(lines: int, apart: int) -> NDArray[np.float64]:

@@ -13,7 +13,6 @@ from lowdose.physics.dose import NoiseModel
 from lowdose.physics.lines import (
     LEAST_SIDE,
     SURE,
-    Compared,
     common_power,
     from_neighbours,
     most_likely,
@@ -123,9 +122,5 @@ def _means_of_lines(frame: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[n
 
 def _offsets(means: NDArray[np.float64], power: float) -> NDArray[np.float64]:
     """The part of the offsets, of this power, that is no structure; shape (lines,)."""
-
-    def compared(apart: int) -> Compared:
-        difference, error = most_likely(from_neighbours(means, apart))
-        return Compared(apart, without_edges(difference), error)
-
-    return white_part(map(compared, _NEIGHBOURS), power)
+    differences = (most_likely(from_neighbours(means, apart)) for apart in _NEIGHBOURS)
+    return white_part(zip(_NEIGHBOURS, map(without_edges, differences), strict=True), power)

@@ -36,7 +36,7 @@ def columns(view: View) -> Finding | None:
 def jitter(view: View) -> Finding | None:
     """Find rows that are displaced along themselves."""
     tiles = _large(view.tiles)
-    if view.scatter is None or not tiles:
+    if view.scatter is None or view.noise.is_noise_free or not tiles:
         return None
     value, threshold = _typical(map(jitter_power, tiles), JITTER_VISIBLE)
     return judged(
@@ -45,8 +45,9 @@ def jitter(view: View) -> Finding | None:
         threshold,
         fine="Rows are where they belong beside each other.",
         fault=f"Rows are displaced along themselves, each by {value:.2g} pixels or so: jitter of "
-        "the scan.",
-        action="`lowdose denoise --dejitter` puts them back; else edges across them stay ragged.",
+        "the scan, unless the specimen is in thin layers along the rows that lie so.",
+        action="If it is jitter, `lowdose denoise --dejitter` puts them back; else they are "
+        "kept as specimen.",
     )
 
 
