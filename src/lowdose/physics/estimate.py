@@ -38,9 +38,10 @@ _SAMPLE = 1 << 15
 _LEAST_COUNT_NOISE = 0.7
 # Up to here measured noise agrees with that of counts.
 _MOST_COUNT_NOISE = 1.4
-# Fractions of counts have more than so many times that of counts, and neighbours correlate more
-# than in fine texture.
-_INTERPOLATED, _SHARED = 1.9, 0.1
+# Fractions of counts have more than so many times that of counts, grow by so many times the step
+# an electron, and neighbours correlate: fine texture adds noise, but not with the counts. Of 852
+# exposures of rescaled counts 21 were taken for fractions, of 426 of such fractions 252 were known.
+_INTERPOLATED, _FRACTIONS, _SHARED = 1.6, 1.5, 0.08
 # Within so much of theirs it is that of counts and nothing else.
 _PLAIN_COUNT_NOISE = 0.15
 # From so many electrons a pixel on, a blur is told by less noise than there must be.
@@ -251,7 +252,8 @@ def _are_whole(step: float, sample: NDArray[Any]) -> bool:
 
 def _are_interpolated(line: Line, step: float, offset: float, scatter: Scatter) -> bool:
     """Whether steps are fractions of counts, as in means of neighbours with simple weights."""
-    if min(scatter.correlation) < _SHARED or not _is_sharp(line, scatter):
+    is_shared = min(scatter.correlation) >= _SHARED and line.slope > _FRACTIONS * step
+    if not (is_shared and _is_sharp(line, scatter)):
         return False
     return float(np.median(_ratios_to_counts(step, offset, scatter))) > _INTERPOLATED
 

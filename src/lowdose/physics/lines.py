@@ -21,7 +21,7 @@ _EDGE, _EDGE_OF_HALVES = 4.0, 3.0
 _BAND = 1.25
 _ROUNDS = 8
 # At least this part of the power of what lines differ by is no fault.
-_LEAST_OTHER = 0.05
+_LEAST_OTHER = 0.01
 
 
 def from_neighbours(lines: NDArray[np.float64], apart: int) -> NDArray[np.float64]:
