@@ -29,7 +29,7 @@ _FEWEST_PROBES, _MOST_PROBES = 2, 4
 _DOUBT = 2.0
 # A lattice is looked for in blocks that hold at most the square of so many pixels, before it is in
 # all of an image.
-_MOST_PIXELS = 1024
+_MOST_SIDE = 1024
 # Pixels of an image from which its scaling is taken.
 _SAMPLE = 1 << 15
 
@@ -223,7 +223,7 @@ class _Look:
         sides = [side for side in SIDES if side <= min(shape)]
         if not sides:
             return False
-        counts = [min(length, _MOST_PIXELS) // sides[0] for length in shape]
+        counts = [min(length, _MOST_SIDE) // sides[0] for length in shape]
         blocks = self._stabilised(_cut(self.source, _windows(shape, sides[0], *counts)))
         parts = (
             blocks.unfold(1, side, side).unfold(2, side, side).reshape(-1, side, side)

@@ -128,13 +128,15 @@ class Denoiser:
         self.dtype = pick_precision(precision, self.device)
         self.tile, self.lattice = tile, lattice
         network, self.record = load_weights(model)
-        predicts = CATALOG[self.record.network].predicts
-        self.backend = pick_backend(backend, self.device, predicts)
+        self._predicts = CATALOG[self.record.network].predicts
+        self.backend = pick_backend(backend, self.device, self._predicts)
         is_torch = self.backend == "torch"
         network = _prepared(
             network, self.record, self.device, self.dtype if is_torch else torch.float32
         )
-        self._network = network if is_torch else OpenVINONetwork(network, predicts, self.dtype)
+        self._network = (
+            network if is_torch else OpenVINONetwork(network, self._predicts, self.dtype)
+        )
         if ensemble:
             self._network = SelfEnsemble(self._network)
         if self.device.type == "cpu" and is_torch:
@@ -236,8 +238,9 @@ class Denoiser:
         """What the tiles of a frame have in common; None where it has no noise."""
         if noise.is_noise_free:
             return None
-        predicts = CATALOG[self.record.network].predicts
-        return look_at(source, noise, self._network, predicts, self.device, lattice=self.lattice)
+        return look_at(
+            source, noise, self._network, self._predicts, self.device, lattice=self.lattice
+        )
 
     def _denoise_frame(
         self,

@@ -90,12 +90,12 @@ def test_dm3_states_acquisition_facts(tmp_path):
     assert found.metadata["voltage_kv"] == 200
     assert found.metadata["magnification"] == 5000
     assert found.metadata["title"] == "test"
-    assert "gain" not in found.metadata
+    assert "stated_gain" not in found.metadata
 
 
 def test_gain_is_told_only_for_electrons(tmp_path):
     found = read(dm_file(tmp_path / "a.dm3", PIXELS, brightness="e-"))
-    assert (found.metadata["gain"], found.metadata["offset"]) == (4.0, 10.0)
+    assert (found.metadata["stated_gain"], found.metadata["stated_offset"]) == (4.0, 10.0)
 
 
 @pytest.mark.parametrize("size", [(3, 5), (2**30, 2**30), (2**31 - 1, 2**31 - 1)])

@@ -3,12 +3,10 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lowdose.metrics import (
-    PaperScores,
     clean_protocol,
     frc,
     frc_resolution,
     paper_images,
-    paper_mean,
     paper_protocol,
 )
 
@@ -70,11 +68,6 @@ def test_the_paper_clips_no_filter_but_its_network(truth, noisy):
     free = paper_protocol(estimate, truth, noisy, clip=False)
     assert free.mse == pytest.approx(np.mean((scaled - target) ** 2))
     assert free.mse > paper_protocol(estimate, truth, noisy).mse
-
-
-def test_paper_mean_clips_each_image():
-    scores = [PaperScores(0.002, 0.5), PaperScores(1.0, -0.5)]
-    assert paper_mean(scores) == PaperScores(pytest.approx(0.007), pytest.approx(0.25))
 
 
 def test_clean_scores_agree_with_scikit_image(truth, noisy):

@@ -225,6 +225,25 @@ def test_a_pixel_without_electrons_that_is_left_alone_is_not_certain():
     assert deviation.min() > 0.5
 
 
+def test_what_is_left_of_the_noise_belongs_to_the_deviation():
+    class States(nn.Module):
+        """All is noise, and known to a tenth of it."""
+
+        def with_deviation(self, image, level):
+            noise = image / level.view(-1, 1, 1, 1)
+            return noise, torch.full_like(noise, 0.1)
+
+    noisy = counts(1000.0, (1, 1, 256, 256))
+    centre = stabilise(noisy).mean().item()
+    scaling = Scaling(torch.tensor([centre]), torch.tensor([10.0]))
+    seen = Shown(noisy, torch.zeros(1), scaling)
+    stated = [
+        estimate_with_error(States(), seen, share=share)[1].square().mean().sqrt() / 1000**0.5
+        for share in (0.0, 0.001, 0.5, 1.0)
+    ]
+    assert stated == pytest.approx([1.0, 0.97, 0.51, 0.1], rel=0.02)
+
+
 def test_only_the_share_is_taken_off():
     seen = shown(counts(100.0, (1, 1, 16, 16)), torch.zeros(1))
     half = estimate_electrons(Says(1.0), seen, share=0.5)

@@ -68,3 +68,10 @@ def test_an_image_without_noise_is_left_as_it_is():
     pixels = np.zeros((9, 9), np.float32)
     pixels[4, 4] = 1
     assert len(find_outliers(pixels, NoiseModel(0.0)).y) == 0
+
+
+def test_vacuum_below_the_offset_is_left_as_it_is():
+    dark = np.random.default_rng(0).normal(99, 3, (128, 128)).astype("f4")
+    dark[60, 60] = 400
+    found = find_outliers(dark, NoiseModel(2.5, 100.0))
+    assert list(zip(found.y, found.x, strict=True)) == [(60, 60)]

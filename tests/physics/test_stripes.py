@@ -132,3 +132,10 @@ def test_the_power_of_offsets_is_their_variance_and_chance_is_known():
     assert np.count_nonzero(powers > SURE * chances) <= 3
     striped = rng.normal(size=(400, 300)) + rng.normal(size=(400, 1))
     assert stripe_power(line_means(striped))[0] == pytest.approx(1, rel=0.3)
+
+
+def test_vacuum_below_the_offset_has_stripes_too():
+    rng = np.random.default_rng(0)
+    dark = rng.normal(97, 3, (256, 256)) + 2 * rng.normal(size=(256, 1))
+    dark[:, :26] += 100
+    assert find_stripes(dark.astype("f4"), NoiseModel(1.0, 100.0)).strength > 0.5

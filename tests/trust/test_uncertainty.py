@@ -64,7 +64,8 @@ def test_an_uncertain_gain_leaves_more_to_what_is_usual(denoiser):
         for std in (0.0, 0.5)
     ]
     sure, unsure = (calibration.from_image for _, calibration in found)
-    assert sure < 0.5 < unsure < 1
+    assert sure < 0.6 * unsure
+    assert unsure < 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 300), (2, 40, 40), (1300, 1100)])
@@ -86,13 +87,14 @@ def test_nothing_is_uncertain_without_noise(denoiser):
     assert calibration.score is None
 
 
-def test_an_image_of_a_kind_never_seen_is_told(denoiser):
-    _, counts = image()
-    modest, known = (
+def test_an_image_of_a_kind_never_seen_is_told():
+    _, counts = image((900, 900))
+    denoiser = Denoiser("fast", device="cpu")
+    known, modest = (
         denoise_with_uncertainty(exaggerating(denoiser, factor), Micrograph(counts), noise=COUNTS)[
             1
         ]
-        for factor in (0.5, 2.0)
+        for factor in (1.0, 0.1)
     )
     assert familiarity(modest).level == "warning"
     assert "unlike" in familiarity(modest).meaning

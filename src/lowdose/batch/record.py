@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lowdose import __version__
 from lowdose.batch.choices import Options
 from lowdose.errors import InputError
+from lowdose.io.guard import sha256_of
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 
@@ -79,12 +79,6 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as err:
         raise InputError(path, f"cannot be read ({err.strerror}).") from err
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_record(part: Path, record: dict[str, Any], *, started: datetime, seconds: float) -> None:

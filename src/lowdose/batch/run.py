@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lowdose.batch.choices import Engine, Options
 from lowdose.batch.places import Job, deviation_path, make_folder
@@ -24,7 +27,6 @@ from lowdose.batch.record import (
     reading,
     record_of,
     record_path,
-    sha256_of,
     write_record,
 )
 from lowdose.corrections import correct, stripes_in
@@ -37,7 +39,8 @@ from lowdose.errors import (
     OutputError,
 )
 from lowdose.io import check_output, read, write
-from lowdose.io.guard import whole_file
+from lowdose.io.guard import row_blocks, sha256_of, whole_file
+from lowdose.memory import allocate
 from lowdose.micrograph import Micrograph, round_to_dtype
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
@@ -243,15 +246,14 @@ class Batch:
             return Outcome(
                 job.source,
                 target,
-                None,
-                denoised.noise,
-                shape,
-                seconds,
-                name,
-                denoised.lattice,
-                denoised.twice,
-                str(corrected),
-                kept,
+                noise=denoised.noise,
+                shape=shape,
+                seconds=seconds,
+                model=name,
+                lattice=denoised.lattice,
+                twice=denoised.twice,
+                put_right=str(corrected),
+                stripes_kept=kept,
             )
 
         def outcome() -> Outcome:
@@ -358,7 +360,12 @@ def _as_dtype(result: Micrograph, source: Micrograph, dtype: str, target: Path) 
     own = source.source.dtype if source.source else source.pixels.dtype
     if dtype == "auto":
         dtype = "input" if target.suffix.lower() == ".png" else "float32"
-    pixels = round_to_dtype(result.pixels, own if dtype == "input" else dtype)
+    kind = np.dtype(own if dtype == "input" else dtype)
+    if kind == result.pixels.dtype:
+        return result
+    pixels = allocate(result.shape, kind)
+    for rounded, part in zip(row_blocks(pixels), row_blocks(result.pixels), strict=True):
+        rounded[...] = round_to_dtype(part, kind)
     return replace(result, pixels=pixels)
 
 
@@ -368,7 +375,8 @@ def _short_of_memory(path: Path) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as err:
-        if isinstance(err, RuntimeError) and "memory" not in str(err):
+        # What torch's allocators say; others speak of memory too, as of its format.
+        if isinstance(err, RuntimeError) and not re.search("out of memory|allocate", str(err)):
             raise
         problem = "needs more memory than there is. Pass --tile 512, or less."
         raise LimitError(path, problem) from err

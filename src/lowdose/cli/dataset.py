@@ -47,8 +47,8 @@ def build(
     groups: Annotated[
         Path | None, typer.Option(help="CSV with a column 'file' and those named next.")
     ] = None,
-    column: Annotated[str, typer.Option(help="Its column with the specimen.")] = "",
-    split_column: Annotated[str, typer.Option(help="Its column: train, val or test.")] = "",
+    column: Annotated[str, typer.Option(help="Column of --groups with the specimen.")] = "",
+    split_column: Annotated[str, typer.Option(help="Column of --groups: train, val or test.")] = "",
     keep_splits: Annotated[
         bool, typer.Option("--keep-splits", help="Folders train, val and test are the splits.")
     ] = False,
@@ -56,16 +56,20 @@ def build(
         tuple[float, float, float], typer.Option(help="Of the crops for train, val and test.")
     ] = (0.8, 0.1, 0.1),
     least_counts: Annotated[
-        float, typer.Option(help="Mean counts per pixel where they are known; 0 takes any.")
+        float,
+        typer.Option(help="Reject frames of fewer mean counts a pixel, where known; 0: none."),
     ] = 2500.0,
     most_noise: Annotated[
-        float, typer.Option(help="Where they are not: noise as a fraction of the range.")
+        float,
+        typer.Option(help="Where not: reject frames of more noise, as part of their range."),
     ] = 0.06,
     most_saturated: Annotated[
-        float, typer.Option(help="Share of pixels with the lowest or highest value.")
+        float, typer.Option(help="Reject what has more pixels at its lowest or highest value.")
     ] = 0.05,
     gain: Annotated[float, typer.Option(help="Pixel units an electron; 0: as found.")] = 0.0,
-    offset: Annotated[float, typer.Option(help="Pixel value without electrons.")] = 0.0,
+    offset: Annotated[
+        float, typer.Option(help="Value of a pixel of the file without electrons.")
+    ] = 0.0,
     shard_crops: Annotated[int, typer.Option(min=1, help="Crops in a tar file.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed splits otherwise.")] = 0,
     quiet: opt.Quiet = False,

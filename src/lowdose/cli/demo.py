@@ -9,9 +9,9 @@ import typer
 
 from lowdose.cli import options as opt
 from lowdose.cli.lines import one_line
+from lowdose.cli.output import made_folder
 from lowdose.cli.progress import Bar
 from lowdose.cli.table import table
-from lowdose.errors import OutputError
 
 
 def demo(
@@ -38,10 +38,7 @@ def demo(
     from lowdose.report.demo import run_demo
     from lowdose.report.picture import draw_rows, save_picture
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise OutputError(f"{folder}: cannot be made a folder ({err.strerror}).") from err
+    made_folder(folder)
     run = run_demo(folder, Denoiser(model, device=device), side=size, dose_e_per_px=dose, seed=seed)
     found = []
     with Bar() as bar:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lowdose.cli import options as opt
-from lowdose.cli.exits import SOME_FAILED, common_exit_code, complain, note
+from lowdose.cli.exits import complain, leave, note
 from lowdose.cli.lines import one_line
 from lowdose.cli.progress import Bar
 from lowdose.errors import LowdoseError
@@ -206,6 +206,4 @@ def _conclude(outcomes: list[Outcome], *, is_quiet: bool) -> None:
     done = len(outcomes) - len(errors) - skipped
     if len(outcomes) > 1 and not is_quiet:
         typer.echo(f"{done} denoised, {skipped} skipped, {len(errors)} failed")
-    if errors:
-        is_all = len(errors) == len(outcomes)
-        raise typer.Exit(common_exit_code(errors) if is_all else SOME_FAILED)
+    leave(errors, len(outcomes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,13 @@ def common_exit_code(errors: Iterable[LowdoseError]) -> int:
     """
     codes = {exit_code(error) for error in errors}
     return next(code for code in (3, 5, 2) if code in codes)
+
+
+def leave(errors: Sequence[LowdoseError], total: int) -> None:
+    """End a command over so many inputs with the code that fits, if any of them failed."""
+    if errors:
+        is_all = len(errors) == total
+        raise typer.Exit(common_exit_code(errors) if is_all else SOME_FAILED)
 
 
 def complain(error: LowdoseError, path: Path | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lowdose.cli.exits import SOME_FAILED, common_exit_code, complain
+from lowdose.cli.exits import complain, leave
 from lowdose.cli.lines import one_line
 from lowdose.errors import InputError, MissingExtraError
 
@@ -40,8 +40,7 @@ def info(
             typer.echo(_text(found[-1]))
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
-    if errors:
-        raise typer.Exit(SOME_FAILED if found else common_exit_code(errors))
+    leave(errors, len(found) + len(errors))
 
 
 def _text(facts: dict[str, Any]) -> str:

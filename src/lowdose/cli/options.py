@@ -25,7 +25,8 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Tile = Annotated[
-    int | None, typer.Option(min=64, help="Side of the tiles in pixels; by default as memory has.")
+    int | None,
+    typer.Option(min=64, help="Side of the tiles in pixels; by default as free memory allows."),
 ]
 Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same noise.")]
@@ -56,11 +57,16 @@ Dejitter = Annotated[
 # What is known of the noise; turned into a choice by `noise_choice`.
 Gain = Annotated[
     str | None,
-    typer.Option(parser=_gain, metavar="NUMBER|fit", help="Pixel units an electron."),
+    typer.Option(parser=_gain, metavar="NUMBER|fit", help="Pixel units per electron, or fit."),
 ]
 Offset = Annotated[float | None, typer.Option(help="Pixel value without electrons.")]
 Readout = Annotated[float | None, typer.Option(help="Readout noise in pixel units.")]
-Dose = Annotated[float | None, typer.Option(help="Mean electrons a pixel; for --gain.")]
+Dose = Annotated[
+    float | None,
+    typer.Option(
+        help="Mean electrons per pixel, instead of --gain; from e/Å²: times a pixel's area in Å²."
+    ),
+]
 
 
 def noise_choice(

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from lowdose.cli import options as opt
-from lowdose.cli.exits import SOME_FAILED, common_exit_code, complain
+from lowdose.cli.exits import complain, leave
 from lowdose.cli.lines import one_line
 from lowdose.cli.progress import Bar
+from lowdose.errors import ConfigError, LowdoseError
 
 # Quick ones: a report should not take minutes.
 _RIVALS = "everyday", "fast", "gaussian", "wavelet:anscombe"
@@ -49,8 +50,6 @@ def report(
       lowdose report scan.dm4 -o for_paper.html --gain 2.5
       lowdose report day1/*.tif -o reports/
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
-    from lowdose.errors import ConfigError, LowdoseError
-
     if output and output.suffix and not os.path.isdir(output):
         if output.suffix != ".html":
             raise ConfigError(
@@ -68,11 +67,9 @@ def report(
     if threads:
         torch.set_num_threads(threads)
     denoiser, errors = Denoiser(model, device=device), []
-    stems = Counter(file.stem for file in files)
-    for number, file in enumerate(files, 1):
-        # a.mrc and a.tif keep their suffix as part of the name.
-        is_only = stems[file.stem] == 1
-        target = _target(file if is_only else file.with_name(f"{file.name}.html"), output)
+    files = list(dict.fromkeys(files))
+    targets = _targets(files, output)
+    for number, (file, target) in enumerate(zip(files, targets, strict=True), 1):
         with Bar(is_quiet=quiet) as bar:
 
             def show(step: str, done: int, total: int) -> None:
@@ -98,9 +95,24 @@ def report(
                 continue
         if not quiet:
             typer.echo(one_line(f"{file} -> {target}  {found.level}: {' '.join(found.verdict)}"))
-    if errors:
-        is_all = len(errors) == len(files)
-        raise typer.Exit(common_exit_code(errors) if is_all else SOME_FAILED)
+    leave(errors, len(files))
+
+
+def _targets(files: list[Path], output: Path | None) -> list[Path]:
+    """A page for each file, of another name each."""
+    stems = Counter(file.stem for file in files)
+    targets: dict[Path, Path] = {}
+    for file in files:
+        # a.mrc and a.tif keep their suffix as part of the name.
+        is_only = stems[file.stem] == 1
+        target = _target(file if is_only else file.with_name(f"{file.name}.html"), output)
+        if target in targets:
+            raise ConfigError(
+                f"{targets[target]} and {file}: both reports would be {target}; pass them one by "
+                "one, with another --output each"
+            )
+        targets[target] = file
+    return list(targets)
 
 
 def _target(file: Path, output: Path | None) -> Path:

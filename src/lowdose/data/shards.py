@@ -13,7 +13,6 @@ References
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import math
 import os
@@ -359,12 +358,6 @@ def is_data_set(place: Path | str) -> bool:
     """Whether a folder, or its ``dataset.json``, is a finished data set."""
     path = Path(place)
     return (path if path.name == DESCRIPTION else path / DESCRIPTION).is_file()
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shard_facts(row: Mapping[str, Any]) -> ShardFacts:

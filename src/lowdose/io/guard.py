@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 import re
@@ -156,6 +157,12 @@ def check_values(path: Path, pixels: NDArray[Any]) -> None:
             f"{bad} of {pixels.size} pixels are NaN, infinite or beyond ±3.4e38. Mask or fill "
             "them first, or denoise with --nonfinite fill: the median of their frame instead.",
         )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def row_blocks(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:

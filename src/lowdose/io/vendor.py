@@ -469,7 +469,10 @@ def _electrons(found: Mapping[str, Any]) -> dict[str, float]:
     unit = str(found.get("intensity_unit"))
     if "intensity_scale" not in found or not unit.endswith(_ELECTRONS):
         return {}
-    return {"gain": 1 / found["intensity_scale"], "offset": found.get("intensity_offset", 0.0)}
+    return {
+        "stated_gain": 1 / found["intensity_scale"],
+        "stated_offset": found.get("intensity_offset", 0.0),
+    }
 
 
 def _mapped(signal: Signal) -> dict[str, Any]:

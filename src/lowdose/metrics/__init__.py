@@ -15,7 +15,6 @@ from lowdose.metrics.protocol import (
     clean_protocol,
     paper_capped,
     paper_images,
-    paper_mean,
     paper_protocol,
 )
 from lowdose.metrics.residual import ResidualStatistics, residual_statistics
@@ -33,7 +32,6 @@ __all__ = [
     "mse",
     "paper_capped",
     "paper_images",
-    "paper_mean",
     "paper_protocol",
     "position_errors",
     "psnr",

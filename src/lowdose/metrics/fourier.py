@@ -68,10 +68,8 @@ def frc(estimate: ArrayLike, reference: ArrayLike, *, window: bool = True) -> Ri
         raise ValueError(
             f"images have shape {images[0].shape}; FRC needs (H, W) of at least 4 x 4."
         )
-    f, g = (np.fft.fft2(_windowed(image, window)) for image in images)
-    width = 1 / min(f.shape)
-    radius = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, f.shape), indexing="ij"))
-    ring = np.rint(radius / width).astype(np.intp).ravel()
+    f, g = (np.fft.fft2(under_hann(image) if window else image) for image in images)
+    width, ring = 1 / min(f.shape), rings(f.shape)
 
     def per_ring(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = np.bincount(ring, values.ravel()).astype(np.float64)
@@ -81,6 +79,18 @@ def frc(estimate: ArrayLike, reference: ArrayLike, *, window: bool = True) -> Ri
     power = np.sqrt(per_ring(np.abs(f) ** 2) * per_ring(np.abs(g) ** 2))
     correlation = np.divide(shared, power, out=np.zeros_like(shared), where=power > 0)
     return RingCorrelation(width * np.arange(1, len(shared) + 1), correlation)
+
+
+def rings(shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Ring of each frequency of a transform of this shape, as `frc` numbers them; flat.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Of the image; ring n is n / min(H, W) cycles per pixel.
+    """
+    radius = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, shape), indexing="ij"))
+    return np.asarray(np.rint(radius * min(shape)), np.intp).ravel()
 
 
 def frc_resolution(curve: RingCorrelation, *, threshold: float = 1 / 7) -> float:
@@ -131,8 +141,8 @@ def radial_profile(image: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     ndarray, shape (R,)
-        Element r is the mean over all frequencies whose distance from zero, in steps of the
-        discrete transform and rounded down, is r. No window: the mean of the image is element 0.
+        Element r is the mean over all frequencies whose distance from zero, in steps of
+        1 / min(H, W) and rounded down, is r. No window: the mean of the image is element 0.
 
     Raises
     ------
@@ -165,7 +175,7 @@ def radial_amplitude(image: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     ndarray, shape (R,)
-        By radius in steps of the discrete transform, rounded down.
+        By radius, rounded down; R steps of 1 / min(H, W) cycles per pixel.
 
     Raises
     ------
@@ -180,17 +190,14 @@ def radial_amplitude(image: ArrayLike) -> NDArray[np.float64]:
     image, _ = comparable(image, image)
     if image.ndim != 2:
         raise ValueError(f"image has shape {image.shape}; a radial profile needs (H, W).")
-    steps = [np.fft.fftfreq(side, 1 / side) for side in image.shape]
+    steps = [np.fft.fftfreq(side, 1 / side) * (min(image.shape) / side) for side in image.shape]
     radius = np.hypot(*np.meshgrid(*steps, indexing="ij")).astype(np.intp).ravel()
     magnitude = np.abs(np.fft.fft2(image)).ravel()
     return np.asarray(np.bincount(radius, magnitude) / np.bincount(radius), dtype=np.float64)
 
 
-def _windowed(image: NDArray[np.float64], window: bool) -> NDArray[np.float64]:
-    """Return `image` without its mean, under a Hann window if asked."""
-    image = image - image.mean()
-    if not window:
-        return image
+def under_hann(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """An image (H, W) without its mean, under a Hann window."""
     # One longer, last sample left out: the periodic window, whose transform has three terms.
     hann_y, hann_x = (np.hanning(side + 1)[:-1] for side in image.shape)
-    return image * np.outer(hann_y, hann_x)
+    return np.asarray((image - image.mean()) * np.outer(hann_y, hann_x))

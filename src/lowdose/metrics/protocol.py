@@ -1,7 +1,6 @@
 """Two ways to score a denoiser of counts: as Ede (2018) did, and without that way's oddities."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,29 +132,6 @@ def paper_capped(score: PaperScores) -> PaperScores:
     PaperScores(mse=0.012, ssim=0.0)
     """
     return PaperScores(min(score.mse, 0.012), min(max(score.ssim, 0.0), 1.0))
-
-
-def paper_mean(scores: Iterable[PaperScores]) -> PaperScores:
-    """Return the means over images as the paper tabulates them.
-
-    Parameters
-    ----------
-    scores : iterable of PaperScores
-        One an image, at least one.
-
-    Returns
-    -------
-    PaperScores
-        Means of the scores, each capped: see `paper_capped`.
-
-    Examples
-    --------
-    >>> paper_mean([PaperScores(0.5, 0.5), PaperScores(0.0, -0.5)])
-    PaperScores(mse=0.006, ssim=0.25)
-    """
-    capped = [paper_capped(score) for score in scores]
-    error, similarity = np.mean([(score.mse, score.ssim) for score in capped], axis=0)
-    return PaperScores(float(error), float(similarity))
 
 
 def clean_protocol(estimate_counts: ArrayLike, truth_counts: ArrayLike) -> CleanScores:

@@ -16,6 +16,8 @@ from lowdose.physics.transform import stabilise, unstabilise
 FURTHEST = 2.0
 # The span is at least this many noise deviations, so a flat image is not blown up.
 LEAST_SPAN = 4.0
+# The square of what may be left of the noise at a pixel, in its variances.
+_MOST_LEFT = 4.0
 # No pixel is ever moved by more than this many noise deviations.
 MOST_DEVIATIONS = 6.0
 # Size of the random change that measures a derivative, in noise deviations.
@@ -287,8 +289,9 @@ def estimate_with_error(
 ) -> tuple[Tensor, Tensor]:
     r"""Estimate the expected electrons, and the deviation of that estimate from the truth.
 
-    The network states its error in deviations of the stabilised noise; electrons change with the
-    stabilised value by the root of :math:`\hat x + 3/8 + \sigma^2`.
+    The network states its error in deviations of the stabilised noise, to which what is left of
+    the noise that it found is added; electrons change with the stabilised value by the root of
+    :math:`\hat x + 3/8 + \sigma^2`.
 
     Parameters
     ----------
@@ -309,4 +312,7 @@ def estimate_with_error(
         return shown.noisy, shown.slope(shown.noisy)
     noise, deviation = network.with_deviation(*shown.told(shown.rest))  # type: ignore[operator]
     electrons = shown.electrons(noise, share)
-    return electrons, (deviation.square() + kept).sqrt() * shown.slope(electrons)
+    left = (max(1 - share, 0) * noise).square()
+    # A network that takes all sorts of things for noise leaves no more than there is.
+    left = left.clamp_max(_MOST_LEFT)
+    return electrons, (deviation.square() + left + kept).sqrt() * shown.slope(electrons)

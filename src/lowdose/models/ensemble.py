@@ -32,10 +32,6 @@ class SelfEnsemble(nn.Module):
         self.stride, self.halo = cast(int, network.stride), cast(int, network.halo)
         self.window = cast("int | None", network.window)
 
-    def run_body_in(self, dtype: torch.dtype) -> None:
-        """As that of the network."""
-        self.network.run_body_in(dtype)  # type: ignore[operator]
-
     def forward(self, image: Tensor, *facts: Tensor) -> Tensor:
         """Average over the orientations.
 

@@ -89,13 +89,18 @@ def find_outliers(frame: NDArray[Any], noise: NoiseModel) -> Outliers:
     found = [Outliers(*_NOWHERE, 0)]
     is_told = not noise.is_noise_free and min(frame.shape) >= 3
     rows = max(1, _STRIP // width)
+
+    def deviation(level: NDArray[Any]) -> NDArray[np.float64]:
+        """Never less than an electron, which pixels below the offset seem to have."""
+        return np.maximum(noise.noise_std(level), noise.gain)
+
     for top in range(0, height if is_told else 0, rows):
         first, last = max(top - 1, 0), min(top + rows + 1, height)
         # Beyond the border of the image lies what is beside it.
         beyond = (int(first == top), int(last == min(top + rows, height)))
         strip = np.pad(frame[first:last], (beyond, (1, 1)), mode="reflect")
         for sign in (1, -1):
-            each = outliers(strip, noise.noise_std, sign=sign)
+            each = outliers(strip, deviation, sign=sign)
             found.append(each._replace(y=each.y + (top - 1), x=each.x - 1))
     y, x, middle, sharp = zip(*found, strict=True)
     return Outliers(np.concatenate(y), np.concatenate(x), np.concatenate(middle), sum(sharp))

@@ -75,7 +75,8 @@ def find_stripes(frame: NDArray[Any], noise: NoiseModel) -> Stripes:
         return Stripes(rows, columns, 0.0)
     strengths = [0.0]
     for means, offsets in zip(_means_of_lines(frame), (rows[:, 0], columns[0]), strict=True):
-        variance = float(noise.noise_std(np.array(np.median(means)))) ** 2
+        # Never less than that of an electron, which pixels below the offset seem to have.
+        variance = max(float(noise.noise_std(np.array(np.median(means)))), noise.gain) ** 2
         power, chance = stripe_power(means)
         if power > max(VISIBLE**2 * variance, SURE * chance):
             offsets[...] = _offsets(means, power)

@@ -74,7 +74,7 @@ def thin(
     """
     if not 0 < share < 1:
         raise ValueError(f"share is {share}; expected a part of the dose between 0 and 1")
-    if are_counts(electrons) and not readout_std and not any(correlation):
+    if can_be_dealt(electrons, readout_std, correlation):
         return torch.binomial(electrons, torch.full_like(electrons, share), generator=rng)
     expected = electrons if expected is None else expected
     variance = (expected + readout_std**2).clamp_min(0)
@@ -130,7 +130,7 @@ def hold_out(
     kept = 1 - share
     if not 0 < share < 1:
         raise ValueError(f"share is {share}; expected a part of the dose between 0 and 1")
-    if are_counts(electrons) and not readout_std and not any(correlation):
+    if can_be_dealt(electrons, readout_std, correlation):
         part = thin(electrons, kept, rng=rng)
         return part, ((part - kept * electrons) / share).double()
     exact = electrons.double()
@@ -141,6 +141,11 @@ def hold_out(
     change = sizes * (mean - torch.poisson(mean, generator=rng))
     contrast = correlated(change * variance.sign() / share, correlation)
     return (kept * electrons + correlated(change, correlation)).float(), contrast
+
+
+def can_be_dealt(electrons: Tensor, readout_std: float, correlation: tuple[float, float]) -> bool:
+    """Whether each can be given to one part or the other: counts, of white noise of their own."""
+    return not readout_std and not any(correlation) and are_counts(electrons)
 
 
 def are_counts(electrons: Tensor) -> bool:

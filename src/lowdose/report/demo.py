@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,6 @@ def run_demo(
     folder: Path,
     denoiser: Denoiser,
     *,
-    kinds: Sequence[str] = tuple(KINDS),
     side: int = 384,
     dose_e_per_px: float = 10.0,
     seed: int = 6,
@@ -56,8 +55,6 @@ def run_demo(
         Exists; KIND_noisy.mrc, KIND_denoised.mrc, KIND_truth.mrc and KIND.png go there.
     denoiser : Denoiser
         Sees the noisy pixels alone.
-    kinds : sequence of str
-        Of `lowdose.data.simulate.KINDS`.
     side : int
         Height and width in pixels.
     dose_e_per_px : float
@@ -65,7 +62,7 @@ def run_demo(
     seed : int
         Of specimens and noise; 6 draws a lattice with grain boundaries.
     """
-    for kind in kinds:
+    for kind in KINDS:
         noisy, truth = simulate_exposure(kind, (side, side), dose_e_per_px=dose_e_per_px, seed=seed)
         images = {"noisy": noisy, "denoised": denoiser(noisy).micrograph, "truth": truth}
         for name, image in images.items():

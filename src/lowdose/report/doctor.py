@@ -146,7 +146,9 @@ def _why_precision(kind: str, *, is_bf16: bool) -> str:
         return (
             "bf16 is native here, about twice as fast, and changes about a hundredth of the noise"
         )
-    place = {"cpu": "this processor"}.get(kind, "this graphics card")
+    if kind == "mps":
+        return "bf16 is taken on processors and CUDA cards alone, where it was measured"
+    place = "this processor" if kind == "cpu" else "this graphics card"
     return f"{place} would only emulate bf16, slower than float32"
 
 

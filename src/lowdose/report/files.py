@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 from lowdose import __version__
 from lowdose.batch.choices import NoiseChoice
-from lowdose.batch.record import sha256_of
 from lowdose.bench.methods import parse_method, told
 from lowdose.corrections import correct
 from lowdose.errors import ConfigError, NoiseModelError, OutputError
 from lowdose.io import read
+from lowdose.io.guard import sha256_of
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise

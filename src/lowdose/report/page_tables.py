@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from lowdose.trust.finding import Finding, Level
+from lowdose.trust.finding import LEVELS, Finding, Level
 
 WORDS: dict[Level, str] = {"fine": "Fine", "note": "Note", "warning": "Warning"}
 # A disc with a tick, a square with an i, a triangle with an exclamation mark: told by shape alone.
@@ -18,7 +18,6 @@ _ICONS: dict[Level, str] = {
 }
 # Beyond these, numbers are written with a power of ten.
 _MOST_DECIMALS, _LARGEST = 7, 1e9
-_SEVERITY: Mapping[Level, int] = {"warning": 0, "note": 1, "fine": 2}
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def findings_table(findings: Sequence[Finding]) -> str:
         f'<tr><td class="level">{icon(each.level)}<span>{WORDS[each.level]}</span></td>'
         f'<th scope="row">{escape(each.name)}{_against_limit(each)}</th>'
         f"<td>{escape(each.meaning)}</td><td>{escape(each.action) or _none()}</td></tr>"
-        for each in sorted(findings, key=lambda each: _SEVERITY[each.level])
+        for each in sorted(findings, key=lambda each: -LEVELS.index(each.level))
     )
     head = ("Level", "Check", "What it says", "What to do")
     return _table("findings", head, rows) if findings else ""

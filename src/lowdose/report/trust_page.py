@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lowdose.metrics.fourier import radial_amplitude
 from lowdose.report.chart import Curve, Line
@@ -16,7 +14,7 @@ from lowdose.report.page_pictures import Overlay
 from lowdose.report.page_tables import Score
 from lowdose.report.page_viewer import Mark
 from lowdose.trust.input import PhotonTransfer
-from lowdose.trust.residual import standardised_residual
+from lowdose.trust.residual import middle, standardised_residual
 from lowdose.trust.resolution import Resolution
 from lowdose.trust.review import Review
 from lowdose.trust.score import HELD_OUT, Scores
@@ -26,7 +24,6 @@ _MOST_MARKS = 12
 # Side of a square around a place, over the window in which it was found.
 _AROUND = 3
 # Pixels of the middle whose spectra are drawn.
-_MIDDLE = 1024
 
 
 def page_of(
@@ -169,8 +166,9 @@ def _resolution(found: Resolution, size: tuple[float, ...] | None) -> Curve:
     ]
     notes = (
         "From two halves of the electrons, each denoised: result against the other half, whose "
-        "noise it has not seen. Where two results agree and the truth is not known to, the network "
-        f"speaks. The data reach {_period(found.data_px, step, size)}, the result "
+        "noise it has not seen. Where the two results agree with each other and not with that "
+        "half, they agree because one network made both. "
+        f"The data reach {_period(found.data_px, step, size)}, the result "
         f"{_period(found.result_px, step, size)}.",
     )
     return Curve("Fourier ring correlation", unit, "correlation", lines, notes=notes)
@@ -184,7 +182,7 @@ def _period(period: float, step: float, size: tuple[float, ...] | None) -> str:
 
 def _spectra(found: Review) -> Curve:
     pixels = found.noisy.pixels, found.denoised.micrograph.pixels
-    noisy, clean = (_middle(each).astype(np.float64) for each in pixels)
+    noisy, clean = (middle(each).astype(np.float64) for each in pixels)
     side = min(noisy.shape) // 2
     frequency = np.arange(1, side) / min(noisy.shape)
     images = {"noisy": noisy, "denoised": clean, "taken off": noisy - clean}
@@ -202,11 +200,6 @@ def _spectra(found: Review) -> Curve:
             "image; it falls below where the network keeps some.",
         ),
     )
-
-
-def _middle(image: NDArray[Any]) -> NDArray[Any]:
-    starts = [max((length - _MIDDLE) // 2, 0) for length in image.shape]
-    return image[starts[0] : starts[0] + _MIDDLE, starts[1] : starts[1] + _MIDDLE]
 
 
 def _finite(value: float) -> float | None:

@@ -162,7 +162,9 @@ class Trainer:
                 )
                 logged, losses = now, []
             if validation and (self.step % config.run.validate_every == 0 or at_end):
-                self._log(report, **validation.score(self.averaged_network()))
+                figures = validation.score(self.averaged_network())
+                if figures:
+                    self._log(report, **figures)
                 self._export()
                 logged = time.monotonic()
             if at_end or time.monotonic() - saved > 60 * config.run.checkpoint_minutes:

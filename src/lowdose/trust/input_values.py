@@ -66,8 +66,9 @@ def lowest_value(view: View) -> Finding | None:
         threshold,
         fine="No pixels pile up at the lowest value.",
         fault=f"{value:.2%} more pixels have the lowest value than the noise brings there: the "
-        "black level was set too high, or an offset was taken off and negative values cut.",
-        action="Raise the black level, or export without clipping: means there are too high.",
+        "detector's offset (brightness) was set too low, or an offset was taken off and negative "
+        "values cut.",
+        action="Raise the offset, or export without clipping: means there are too high.",
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lowdose.metrics.fourier import under_hann
 from lowdose.trust.finding import Finding
 from lowdose.trust.residual import middle
 
@@ -84,7 +85,8 @@ def lattice_peaks(noisy: ArrayLike, estimate: ArrayLike) -> tuple[Peak, ...]:
             f"of at least {_LEAST} x {_LEAST} pixels"
         )
     before, after = (
-        np.fft.fftshift(hann_power(middle(image).astype(np.float64))) for image in (noisy, estimate)
+        np.fft.fftshift(np.abs(np.fft.fft2(under_hann(middle(image).astype(np.float64)))) ** 2)
+        for image in (noisy, estimate)
     )
     return tuple(_peak(before, after, y, x) for y, x in _isolated(before))
 
@@ -109,7 +111,8 @@ def lattice_finding(peaks: tuple[Peak, ...]) -> Finding:
     if not peaks:
         return Finding(name, "fine", 1.0, low, "There is no lattice in the data to compare with.")
     worst = min(peaks, key=lambda peak: min(peak.kept / low, high / max(peak.kept, 1e-9)))
-    kept, shift = worst.kept, max(peak.shift for peak in peaks)
+    # Of a peak that is not there, noise decides the place.
+    kept, shift = worst.kept, max((peak.shift for peak in peaks if peak.kept >= low), default=0.0)
     count = f"{len(peaks)} lattice peak{'s' * (len(peaks) > 1)}"
     if shift >= _SHIFT:
         return Finding(
@@ -133,12 +136,6 @@ def lattice_finding(peaks: tuple[Peak, ...]) -> Finding:
         )
     meaning = f"The result keeps {count} of the data, the worst with {100 * kept:.0f} %."
     return Finding(name, "fine", kept, low, meaning)
-
-
-def hann_power(image: Image) -> Image:
-    """Power spectrum under a Hann window, without the mean; zero frequency first."""
-    window = np.outer(*(np.hanning(side + 1)[:-1] for side in image.shape))
-    return np.asarray(np.abs(np.fft.fft2((image - image.mean()) * window)) ** 2)
 
 
 def _isolated(power: Image) -> list[tuple[int, int]]:

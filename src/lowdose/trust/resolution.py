@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lowdose.metrics.fourier import RingCorrelation, frc, frc_resolution
+from lowdose.metrics.fourier import RingCorrelation, frc, frc_resolution, rings, under_hann
 from lowdose.physics.dose import NoiseModel
-from lowdose.physics.thinning import are_counts, thin
+from lowdose.physics.thinning import can_be_dealt, thin
 from lowdose.trust.finding import Finding, judged
-from lowdose.trust.lattice import hann_power
 from lowdose.trust.residual import middle
-
-Estimate = Callable[[NDArray[np.float32], NoiseModel], NDArray[np.float32]]
+from lowdose.trust.score import Estimator
 
 _LEAST = 64
 # Under a Hann window so many frequencies count as one: (35/18)**2, from the sums of its squares
@@ -87,7 +84,7 @@ class Resolution:
 def resolve(
     electrons: NDArray[np.float32],
     noise: NoiseModel,
-    estimate: Estimate,
+    estimate: Estimator,
     *,
     rng: torch.Generator,
 ) -> Resolution:
@@ -107,7 +104,7 @@ def resolve(
         Its readout noise in electrons and its correlation are used; gain and offset are done with.
     estimate : callable
         ``estimate(electrons, noise)`` denoises electrons; called twice with halves, and once
-        before with all where electrons are no whole numbers.
+        before with all where they cannot be dealt one by one.
     rng : torch.Generator
         Deals the electrons, on the CPU.
 
@@ -247,12 +244,11 @@ def resolution_findings(found: Resolution, *, lattice: bool = False) -> list[Fin
 
 
 def _halves(
-    electrons: NDArray[np.float32], noise: NoiseModel, estimate: Estimate, rng: torch.Generator
+    electrons: NDArray[np.float32], noise: NoiseModel, estimate: Estimator, rng: torch.Generator
 ) -> list[NDArray[np.float32]]:
     whole = torch.from_numpy(np.ascontiguousarray(electrons, np.float32))[None, None]
-    exact = are_counts(whole) and not noise.readout_std and not any(noise.correlation)
     expected = None
-    if not exact:
+    if not can_be_dealt(whole, noise.readout_std, noise.correlation):
         expected = torch.from_numpy(np.asarray(estimate(electrons, noise), np.float32))[None, None]
     first = thin(
         whole,
@@ -305,18 +301,13 @@ def _end(frequency: NDArray[np.float64], shown: NDArray[np.bool_]) -> float:
     return math.inf if last < 0 else 1 / float(frequency[last])
 
 
-def _rings(shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Ring of each frequency, as `lowdose.metrics.fourier.frc` numbers them."""
-    radius = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, shape), indexing="ij"))
-    return np.asarray(np.rint(radius * min(shape)), np.intp).ravel()
-
-
 def _ring_sizes(shape: tuple[int, ...], count: int) -> NDArray[np.float64]:
-    return np.bincount(_rings(shape)).astype(np.float64)[1 : count + 1]
+    return np.bincount(rings(shape)).astype(np.float64)[1 : count + 1]
 
 
 def _power(image: NDArray[np.float32], count: int) -> NDArray[np.float64]:
     """Sum of the power in each ring."""
-    sums = np.bincount(_rings(image.shape), hann_power(image.astype(np.float64)).ravel())
+    power = np.abs(np.fft.fft2(under_hann(image.astype(np.float64)))) ** 2
+    sums = np.bincount(rings(image.shape), power.ravel())
     sums = sums[1 : count + 1]
     return np.asarray(np.maximum(sums, 1e-12 * sums.max() + 1e-300), np.float64)

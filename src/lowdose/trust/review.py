@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from lowdose.corrections import Corrected
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
-from lowdose.trust.finding import Finding, Level
+from lowdose.trust.finding import LEVELS, Finding, Level
 from lowdose.trust.input import Examination, examine
 from lowdose.trust.input_lines import COLUMNS, JITTER, ROWS
 from lowdose.trust.input_pixels import HOT_PIXELS
@@ -38,7 +36,6 @@ Progress = Callable[[str, int, int], None]
 LEAST_SIDE = 64
 # An error that may be so many times as large is told with what it is at worst.
 _UNSURE = 1.5
-_SEVERITY: Mapping[Level, int] = {"fine": 0, "note": 1, "warning": 2}
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Review:
         """The gravest of the findings; never fine where the result was not judged."""
         levels: list[Level] = [each.level for each in self.findings]
         levels.append("fine" if self.scores else "note")
-        return max(levels, key=lambda level: _SEVERITY[level])
+        return max(levels, key=LEVELS.index)
 
     @property
     def verdict(self) -> tuple[str, str]:
@@ -155,15 +152,16 @@ def review(
         return Review(
             micrograph, denoised, calibration, examination, tuple(findings), corrected=corrected
         )
-    methods = networks([denoiser]) | dict(rivals or {})
+    own = networks([denoiser])
+    methods = own | dict(rivals or {})
     scores = score(noisy.pixels, noise, methods, progress=tell("scoring"))
     progress("testing the result", 0, 4)
     pixels = noisy.pixels, denoised.micrograph.pixels
     evidence = contradictions(*pixels, noise)
     progress("testing the result", 1, 4)
-    (estimate,) = networks([denoiser]).values()
+    (estimate,) = own.values()
     rng = torch.Generator().manual_seed(0)
-    resolution = resolve(noise.to_electrons(pixels[0]), noise, _as_float32(estimate), rng=rng)
+    resolution = resolve(noise.to_electrons(pixels[0]), noise, estimate, rng=rng)
     progress("testing the result", 3, 4)
     findings += [_gain(scores, denoiser.record.name)]
     findings += [familiarity(calibration)] if calibration else []
@@ -200,12 +198,6 @@ def _after(corrected: Corrected, finding: Finding) -> Finding:
         return finding
     meaning = f"{finding.meaning} That was put right before denoising."
     return replace(finding, level="note", meaning=meaning, action="")
-
-
-def _as_float32(
-    estimate: Estimator,
-) -> Callable[[NDArray[np.float32], NoiseModel], NDArray[np.float32]]:
-    return lambda electrons, noise: np.asarray(estimate(electrons, noise), np.float32)
 
 
 def _gain(scores: Scores, name: str) -> Finding:

@@ -128,7 +128,6 @@ def score(
     noise: NoiseModel,
     methods: Mapping[str, Estimator],
     *,
-    held_out: float = HELD_OUT,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> Scores:
@@ -159,8 +158,6 @@ def score(
         of the noise's variance, though it moves no difference of two methods.
     methods : mapping of str to Estimator
         By name; each is called twice for each window.
-    held_out : float
-        Share of the dose.
     seed : int
         Of the dealing.
     progress : callable
@@ -192,12 +189,12 @@ def score(
     results: dict[str, list[NDArray[np.float64]]] = {name: [] for name in terms}
     windows, calls = list(scored_windows(pixels)), 0
     for window in windows:
-        deal = Deal(noise.to_electrons(window), noise, held_out, rng)
+        deal = Deal(noise.to_electrons(window), noise, HELD_OUT, rng)
         terms[INPUT].append(deal.input_terms)
         results[INPUT].append(deal.recorded.astype(np.float64))
         for name, method in methods.items():
-            full = np.asarray(method(deal.recorded, deal.full_noise), np.float64)
-            less = np.asarray(method(deal.part, deal.part_noise), np.float64) / (1 - held_out)
+            full = _made(name, method, deal.recorded, deal.full_noise)
+            less = _made(name, method, deal.part, deal.part_noise) / (1 - HELD_OUT)
             terms[name].append(deal.terms(full, less))
             results[name].append(full)
             progress(calls := calls + 1, len(windows) * len(methods))
@@ -205,6 +202,19 @@ def score(
     seen = np.concatenate([each.ravel() for each in results[scores[0].name]])
     low, high = np.quantile(seen, [0.005, 0.995])
     return Scores(scores, float(high - low) * noise.gain, seen.size, _less_noise(scores))
+
+
+def _made(
+    name: str, method: Estimator, electrons: NDArray[np.float32], noise: NoiseModel
+) -> NDArray[np.float64]:
+    """What a method makes of an image: one that is not finite could not be ranked."""
+    made = np.asarray(method(electrons, noise), np.float64)
+    if made.shape != electrons.shape or not np.isfinite(made).all():
+        raise ValueError(
+            f"method {name!r} made {made.shape} pixels, {np.isfinite(made).sum()} of them finite; "
+            f"expected {electrons.shape} finite ones"
+        )
+    return made
 
 
 def score_pair(
@@ -249,7 +259,7 @@ def score_pair(
     for name, method in methods.items():
         errors = []
         for own, other in (pair, pair[::-1]):
-            result = np.asarray(method(own, known), np.float64)
+            result = _made(name, method, own, known)
             errors.append((result - other) ** 2 - variance)
             progress(calls := calls + 1, 2 * len(methods))
             peak = peak or float(np.subtract(*np.quantile(result, [0.995, 0.005])))

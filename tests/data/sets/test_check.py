@@ -8,7 +8,7 @@ import pytest
 from lowdose.data.sets.build import build_dataset
 from lowdose.data.sets.check import check_dataset
 from lowdose.data.sets.choices import Choices
-from lowdose.data.shards import digest
+from lowdose.io.guard import sha256_of
 from tests.data.fields import field, write_fields
 
 CHOICES = Choices(crop=64, shard_crops=8, fractions=(0.6, 0.2, 0.2))
@@ -114,7 +114,7 @@ def plant(built, source, target):
             if shard["name"] == target:
                 shard |= {
                     "bytes": (built / target).stat().st_size,
-                    "sha256": digest(built / target),
+                    "sha256": sha256_of(built / target),
                 }
     (built / "dataset.json").write_text(json.dumps(facts))
 

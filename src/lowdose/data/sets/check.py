@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lowdose.data.sets.fingerprint import copies_of, fingerprint
-from lowdose.data.shards import CropFacts, Shard, ShardFacts, digest, load_description
+from lowdose.data.shards import CropFacts, Shard, ShardFacts, load_description
 from lowdose.errors import InputError
+from lowdose.io.guard import sha256_of
 
 # Beyond so many, more sentences of a kind tell nothing new.
 _MOST_SAID = 20
@@ -75,7 +76,7 @@ def check_dataset(
 
 
 def _check_bytes(path: Path, facts: ShardFacts) -> list[str]:
-    found = digest(path)
+    found = sha256_of(path)
     if found == facts.sha256:
         return []
     return [f"{path}: its SHA-256 is {found}, {facts.sha256} was written. Copy it again."]

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from lowdose.data.sets.choices import SPLITS, Choices
 from lowdose.data.sets.decide import Verdict
 from lowdose.data.sets.survey import Surveyed, add_up, crop_corners, extremes
-from lowdose.data.shards import digest, npy_header
+from lowdose.data.shards import npy_header
 from lowdose.errors import InputError, LowdoseWarning
 from lowdose.io import read
-from lowdose.io.guard import whole_file
+from lowdose.io.guard import sha256_of, whole_file
 from lowdose.micrograph import Micrograph
 
 # A larger shard is slow to copy and to begin again.
@@ -115,7 +115,12 @@ def write_shard(
     OutputError
         If the disk is full.
     """
-    opened = functools.lru_cache(1)(functools.partial(_open_source, folder))
+    sources = {each.file.name: each.file for each, _ in plan.crops}
+
+    @functools.lru_cache(1)  # by name: what was surveyed of a long stack takes long to hash
+    def opened(name: str) -> Micrograph:
+        return _open_source(folder, sources[name])
+
     held = max(1, _HELD_BYTES // (choices.crop**2 * _widest(each for each, _ in plan.crops)))
     rng = np.random.default_rng((choices.seed, 2, *plan.name.encode()))
     written = 0
@@ -123,12 +128,12 @@ def write_shard(
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
             for start in range(0, len(plan.crops), held):
                 part = plan.crops[start : start + held]
-                cut = [_cut(opened(each.file), each, place, choices) for each, place in part]
+                cut = [_cut(opened(each.file.name), each, place, choices) for each, place in part]
                 for place in rng.permutation(len(cut)):
                     _add(tar, f"{plan.name.removesuffix('.tar')}-{written:06}", *cut[place])
                     written += 1
                 progress(written)
-        sha256, size = digest(temporary), temporary.stat().st_size
+        sha256, size = sha256_of(temporary), temporary.stat().st_size
     return {"name": plan.name, "crops": written, "bytes": size, "sha256": sha256}
 
 

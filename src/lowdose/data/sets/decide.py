@@ -102,7 +102,9 @@ def decide(
 def flaw(frame: Frame, choices: Choices) -> str:
     """Why a frame is not taken: the figure found, the limit and its option; or nothing."""
     gain, side, share = choices.gain, choices.crop, choices.most_saturated
-    counts = (frame.mean - choices.offset) / gain if gain else frame.counts
+    # A pixel of a frame that was shrunk is the sum of so many of the file's.
+    offset = choices.offset * choices.shrink**2
+    counts = (frame.mean - offset) / gain if gain else frame.counts
     is_dim = counts is not None and counts < choices.least_counts
     is_noisy = counts is None and frame.noise > choices.most_noise
     shrunk = f" after --shrink {choices.shrink}" if choices.shrink > 1 else ""

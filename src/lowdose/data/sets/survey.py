@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import math
 import warnings
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from lowdose.data.sets.fingerprint import fingerprint
 from lowdose.errors import InputError, LowdoseWarning, MissingExtraError, NoiseModelError
 from lowdose.io import read
-from lowdose.io.guard import row_blocks
+from lowdose.io.guard import row_blocks, sha256_of
 from lowdose.micrograph import Micrograph, is_usable
 from lowdose.physics.estimate import estimate_noise
 
@@ -128,13 +127,11 @@ def survey_file(path: Path, name: str, *, crop: int, shrink: int) -> Surveyed:
             error = err.problem if isinstance(err, InputError) else str(err)
             return Surveyed(name, status.st_size, status.st_mtime_ns, error=error)
     remarks = [w.message.problem for w in caught if isinstance(w.message, LowdoseWarning)]
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Surveyed(
         name,
         status.st_size,
         status.st_mtime_ns,
-        sha256,
+        sha256_of(path),
         frames,
         micrograph.is_stack,
         remark=" ".join(remarks),
