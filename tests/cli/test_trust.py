@@ -76,6 +76,17 @@ def test_reports_of_several_files_go_into_a_folder(call, scan, tmp_path):
     assert "of the squared error is gone" in result.stdout
 
 
+def test_no_report_takes_the_place_of_another(call, scan, tmp_path):
+    (tmp_path / "day2").mkdir()
+    other = tmp_path / "day2" / scan.name
+    lowdose.write(other, lowdose.read(scan))
+    result = call("report", scan, other, "-o", tmp_path / "pages")
+    assert result.exit_code == 2
+    assert str(scan) in result.stderr
+    assert str(other) in result.stderr
+    assert not list(tmp_path.glob("pages/*"))
+
+
 def test_one_page_is_not_for_many_files(call, scan, tmp_path):
     result = call("report", scan, scan.with_name("again.mrc"), "-o", tmp_path / "one.html")
     assert (result.exit_code, "folder" in result.stderr) == (2, True)

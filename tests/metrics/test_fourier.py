@@ -110,3 +110,10 @@ def test_what_has_no_profile_is_refused():
         radial_profile(np.zeros((8, 8)))
     with pytest.raises(ValueError, match=r"needs \(H, W\)"):
         radial_profile(np.ones(8))
+
+
+@pytest.mark.parametrize(("shape", "along"), [((64, 128), 1), ((128, 64), 0), ((64, 192), 1)])
+def test_rings_of_oblong_images_have_one_step(shape, along):
+    place = np.indices(shape)[along]
+    profile = radial_profile(np.cos(2 * np.pi * place / 8))
+    assert profile.argmax() == min(shape) // 8

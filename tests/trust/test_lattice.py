@@ -72,3 +72,14 @@ def test_there_is_no_lattice_in_tissue_surfaces_or_ice(kind):
 def test_images_that_cannot_be_compared_are_refused():
     with pytest.raises(ValueError, match="of the same"):
         lattice_peaks(np.ones((64, 64)), np.ones((64, 65)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_lattice_that_is_gone_is_not_said_to_have_moved(seed):
+    rng = np.random.default_rng(seed)
+    fringes = 100 * (1 + 0.3 * np.sin(2 * np.pi * np.arange(256) / 3.3)) * np.ones((256, 1))
+    noisy = rng.poisson(fringes).astype(np.float32)
+    gone = (100 + 0.5 * rng.normal(size=noisy.shape)).astype(np.float32)
+    finding = lattice_finding(lattice_peaks(noisy, gone))
+    assert finding.level == "warning"
+    assert "keeps the one of period 3.3 px" in finding.meaning

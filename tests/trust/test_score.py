@@ -239,3 +239,15 @@ def test_blur_of_a_detector_is_no_difference_of_two_exposures():
 def test_of_many_small_frames_more_are_looked_at():
     windows = list(scored_windows(np.broadcast_to(np.uint8(1), (900, 64, 64))))
     assert len(windows) == 16
+
+
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf])
+def test_what_cannot_be_ranked_is_refused_by_name(spoiled):
+    counts = np.random.default_rng(0).poisson(20.0, (64, 64)).astype(np.float32)
+
+    def bad(electrons, noise):
+        return np.where(np.arange(64) == 3, spoiled, electrons)
+
+    for methods, what in (({"bad": bad}, "finite"), ({"bad": lambda e, n: e[1:]}, "63, 64")):
+        with pytest.raises(ValueError, match=f"'bad'.*{what}"):
+            score(counts, NoiseModel(1.0), methods)

@@ -194,3 +194,10 @@ def test_a_frame_shrunk_to_nothing_is_too_small_and_says_by_what():
 def test_choices_that_make_no_sense_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):
         Choices(**options)
+
+
+def test_the_offset_is_that_of_a_pixel_before_frames_are_shrunk():
+    # 40 electrons a pixel of gain 2 above an offset of 1000, sixteen pixels summed.
+    frame = dataclasses.replace(GOOD, mean=16 * (40 * 2 + 1000))
+    choices = Choices(shrink=4, gain=2.0, offset=1000.0, least_counts=2500)
+    assert "dim: 640 counts" in flaw(frame, choices)
