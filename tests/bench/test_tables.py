@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -123,11 +124,12 @@ def test_fixed_doses_are_one_table(plan, tmp_path):
         bench = Bench(plan("median", laws=(10.0, 100.0, 1000.0)), store)
         bench.run()
         write_page(bench, tmp_path, {})
-        (words,) = sentences(bench)
+        ((words, ratios),) = sentences(bench).items()
     page = (tmp_path / "bench.md").read_text("utf-8")
     assert page.count("| counts | method |") == 1
     assert page.count("| median |") == 3
     assert words == "largest ratio of error to that of the input, 4 images"
+    assert re.fullmatch(r"median: [\d.]+ at 10 counts, [\d.]+ at 100 .*, [\d.]+ at 1000 .*", ratios)
 
 
 def test_a_dose_without_methods_has_no_margins(plan, tmp_path):

@@ -110,9 +110,13 @@ def sentences(bench: Bench) -> dict[str, str]:
     found = {}
     for section in bench.plan.sections:
         if is_series(section):
-            found[f"largest ratio of error to that of the input, {section.title}"] = ", ".join(
-                f"{_last(bench, section, law).worst[0]:.4f} at {law:g} counts"
-                for law in section.laws
+            ratios: dict[str, list[str]] = {}
+            for law in section.laws:
+                for s in _summaries(bench.scored(section, law)):
+                    ratios.setdefault(s.method, []).append(f"{s.worst[0]:.4f} at {law:g} counts")
+            ratios.pop(NONE, None)
+            found[f"largest ratio of error to that of the input, {section.title}"] = "; ".join(
+                f"{method}: {', '.join(each)}" for method, each in ratios.items()
             )
             continue
         for law in section.laws:
@@ -148,10 +152,6 @@ def _seeds(scored: Sequence[Scored]) -> int:
 def _images(scored: Sequence[Scored]) -> int:
     """Number of images, each counted once for all its seeds."""
     return len(scored) // _seeds(scored)
-
-
-def _last(bench: Bench, section: Section, law: Any) -> Summary:
-    return _summaries(bench.scored(section, law))[-1]
 
 
 def _runs(bench: Bench) -> Iterator[tuple[Section, Any, list[Scored]]]:

@@ -193,6 +193,6 @@ def _provenance(
     if found.calibration:
         facts["uncertainty"] = (
             f"as stated by the network, times {found.calibration.factor:.3g}, of which "
-            f"{found.calibration.from_image:.3g} was measured on this image"
+            f"{found.calibration.from_image:.3g} follows from this image"
         )
     return list(facts.items())

@@ -186,8 +186,9 @@ def familiarity(calibration: Calibration) -> Finding:
             "warning",
             ratio,
             _SURPRISE,
-            f"The network errs {ratio:.1f} times as much as it expects to: this image is unlike "
-            "the micrographs that it learned from. The stated uncertainty allows for it.",
+            f"On this image the network's errors are put at {ratio:.1f} times what it expects: "
+            "it is unlike the micrographs that it learned from. The stated uncertainty allows for "
+            "it.",
             "Compare details with the noisy image before you rely on them, or try another model "
             "(lowdose score).",
         )
@@ -196,6 +197,6 @@ def familiarity(calibration: Calibration) -> Finding:
         "fine",
         ratio,
         _SURPRISE,
-        f"The network errs {ratio:.2g} times as much as it expects to, as it does on micrographs "
-        "like those that it learned from.",
+        f"On this image the network's errors are put at {ratio:.2g} times what it expects, as on "
+        "micrographs like those that it learned from.",
     )
