@@ -422,6 +422,24 @@ def test_a_failed_write_leaves_no_record(tmp_path, options):
     assert sorted(p.name for p in tmp_path.iterdir() if "tiny" not in p.name) == ["a.npy"]
 
 
+@pytest.mark.parametrize(
+    ("pixels", "said"),
+    [
+        (COUNTS.astype("f4"), "these are float32"),
+        (np.stack([COUNTS, COUNTS]).astype("u2"), "stack of 2"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused_before_the_work(
+    tmp_path, options, pixels, said, monkeypatch
+):
+    source = tmp_path / "a.tif"
+    lowdose.write(source, Micrograph(pixels))
+    monkeypatch.setattr(Batch, "loaded", None)
+    (outcome,) = run([source], tmp_path / "b.png", options)
+    assert said in str(outcome.error)
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_progress_reaches_the_number_of_pixels(tmp_path, options):
     calls = []
     jobs = plan_jobs(find_inputs([str(put(tmp_path / "a.mrc"))]), None)

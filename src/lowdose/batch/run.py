@@ -195,8 +195,11 @@ class Batch:
         noise = self.options.noise.model_for(micrograph.pixels)
         if not job.is_whole:
             make_folder(target.parent)
+        kind = _written_as(micrograph, self.options.dtype, target)
         for each in targets:
-            check_output(each)
+            check_output(
+                each, dtype=kind if each == target else None, frames=micrograph.frame_count
+            )
         candidates = [self.loaded(name) for name in self._names]
         if self.options.uncertainty:
             for candidate in candidates:
@@ -281,8 +284,8 @@ class Batch:
         self, denoised: Denoised, source: Micrograph, target: Path
     ) -> dict[Path, Micrograph]:
         """What is written where, the denoised micrograph first."""
-        dtype = self.options.dtype
-        results = {target: _as_dtype(denoised.micrograph, source, dtype, target)}
+        kind = _written_as(source, self.options.dtype, target)
+        results = {target: _as_dtype(denoised.micrograph, kind)}
         if denoised.uncertainty:
             # Of floats whatever the result is: rounded like it, most would be zero.
             results[deviation_path(target)] = denoised.uncertainty
@@ -356,11 +359,15 @@ def _chosen(
     return choose(micrograph, noise, candidates)
 
 
-def _as_dtype(result: Micrograph, source: Micrograph, dtype: str, target: Path) -> Micrograph:
+def _written_as(source: Micrograph, dtype: str, target: Path) -> np.dtype[Any]:
+    """Type of the pixels of a result."""
     own = source.source.dtype if source.source else source.pixels.dtype
     if dtype == "auto":
         dtype = "input" if target.suffix.lower() == ".png" else "float32"
-    kind = np.dtype(own if dtype == "input" else dtype)
+    return np.dtype(own if dtype == "input" else dtype)
+
+
+def _as_dtype(result: Micrograph, kind: np.dtype[Any]) -> Micrograph:
     if kind == result.pixels.dtype:
         return result
     pixels = allocate(result.shape, kind)

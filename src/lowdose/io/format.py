@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from lowdose.io.guard import Limits
 from lowdose.micrograph import Micrograph
@@ -33,6 +36,9 @@ class Format:
         Writes to exactly the path it is given, a temporary one. Raises `OutputError` for
         content the format cannot hold, without a path: `formats.write` puts the user's in
         front. A full disk is an OSError. None: read only.
+    refusal : callable, optional
+        Given the type of pixels and the number of frames, why the format cannot hold them, or
+        nothing: what is known before the work that leads to them.
     """
 
     name: str
@@ -41,3 +47,4 @@ class Format:
     sniff: Callable[[bytes, Path], bool]
     read: Callable[[Path, Limits], Micrograph]
     write: Callable[[Path, Micrograph], None] | None = None
+    refusal: Callable[[np.dtype[Any], int], str] | None = None

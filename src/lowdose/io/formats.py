@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +105,8 @@ def write(path: Path | str, micrograph: Micrograph, *, format: str | None = None
     """
     path = Path(path)
     check_output(path, format=format)
-    write_pixels = _writer(path, format)
+    write_pixels = _writer(path, format).write
+    assert write_pixels is not None  # or there would be no writer
     # A link is followed: the file it points to is replaced, the link stays.
     with whole_file(Path(os.path.realpath(path)) if os.path.islink(path) else path) as temporary:
         try:
@@ -115,17 +116,34 @@ def write(path: Path | str, micrograph: Micrograph, *, format: str | None = None
             raise OutputError(f"{path}: {problem}") from err
 
 
-def check_output(path: Path | str, *, format: str | None = None) -> None:
+def check_output(
+    path: Path | str,
+    *,
+    format: str | None = None,
+    dtype: np.dtype[Any] | None = None,
+    frames: int = 1,
+) -> None:
     """Find out before the work whether `write` could write to `path`.
+
+    Parameters
+    ----------
+    path, format
+        As for `write`.
+    dtype : dtype, optional
+        Of the pixels that will be written, if that is known.
+    frames : int
+        How many images.
 
     Raises
     ------
     OutputError
-        If no format writes such a name, or there is no such folder or none that may be written
-        to, or no file but something else is there.
+        If no format writes such a name or it cannot hold such pixels, or there is no such folder
+        or none that may be written to, or no file but something else is there.
     """
     path = Path(path)
-    _writer(path, format)
+    refusal = _writer(path, format).refusal
+    if dtype is not None and refusal and (problem := refusal(dtype, frames)):
+        raise OutputError(f"{path}: {problem}")
     # os.path: Path raises on folders that may not be entered, and on long names.
     if os.path.exists(path) and not os.path.isfile(path):
         raise OutputError(f"{path}: is not a file, so it is not replaced. Choose another name.")
@@ -244,13 +262,13 @@ def _warn_of_suffix(path: Path, found: Format) -> None:
         warnings.warn(LowdoseWarning(path, problem), stacklevel=2)
 
 
-def _writer(path: Path, name: str | None) -> Callable[[Path, Micrograph], None]:
+def _writer(path: Path, name: str | None) -> Format:
     if path.suffix.lower() in _PACKED:
         raise OutputError(f"{path}: lowdose writes no compressed files; leave {path.suffix} away.")
     named = next((each for each in FORMATS if each.name == name), None)
     chosen = named if name else by_suffix(path)
     if chosen is not None and chosen.write is not None:
-        return chosen.write
+        return chosen
     asked = f"{name} files" if name else path.suffix or "a name without suffix"
     suffixes = ", ".join(each.suffixes[0] for each in FORMATS if each.write)
     raise OutputError(f"{path}: lowdose does not write {asked}; choose one of {suffixes}.")

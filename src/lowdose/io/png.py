@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -84,18 +85,20 @@ def _check_rows(path: Path, expected: int) -> None:
         raise MalformedFileError(path, problem)
 
 
-def _write(path: Path, micrograph: Micrograph) -> None:
-    pixels = micrograph.pixels
-    if pixels.dtype.name not in ("uint8", "uint16"):
-        raise OutputError(
-            f"PNG holds uint8 or uint16 pixels, and these are {pixels.dtype}. "
+def _refusal(dtype: np.dtype[Any], frames: int) -> str:
+    if dtype.name not in ("uint8", "uint16"):
+        return (
+            f"PNG holds uint8 or uint16 pixels, and these are {dtype}. "
             "Choose .tif or .mrc, or round them (lowdose denoise --dtype uint16)."
         )
-    if micrograph.frame_count > 1:
-        raise OutputError(
-            f"PNG holds one image, and this is a stack of {micrograph.frame_count}. "
-            "Choose .tif or .mrc."
-        )
+    if frames > 1:
+        return f"PNG holds one image, and this is a stack of {frames}. Choose .tif or .mrc."
+    return ""
+
+
+def _write(path: Path, micrograph: Micrograph) -> None:
+    if problem := _refusal(micrograph.pixels.dtype, micrograph.frame_count):
+        raise OutputError(problem)
     with open(path, "wb") as file:
         Image.fromarray(np.ascontiguousarray(next(micrograph.frames()))).save(file, "PNG")
 
@@ -107,4 +110,5 @@ PNG = Format(
     sniff=_sniff,
     read=_read,
     write=_write,
+    refusal=_refusal,
 )
