@@ -3,8 +3,7 @@ import pytest
 
 from lowdose.data.simulate import KINDS, simulate_truth
 from lowdose.physics.dose import NoiseModel
-from lowdose.physics.jitter import find_jitter, jitter_power, put_back
-from lowdose.physics.lines import SURE
+from lowdose.physics.jitter import SURE, find_jitter, jitter_power, put_back
 
 COUNTS = NoiseModel(1.0)
 SHAPE = 300, 420

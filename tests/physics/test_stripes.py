@@ -3,8 +3,7 @@ import pytest
 
 from lowdose.data.simulate import KINDS, simulate_truth
 from lowdose.physics.dose import NoiseModel
-from lowdose.physics.lines import SURE
-from lowdose.physics.stripes import find_stripes, line_means, stripe_power
+from lowdose.physics.stripes import SURE, find_stripes, line_means, stripe_power
 
 COUNTS = NoiseModel(1.0)
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.lines import (
     LEAST_SIDE,
-    SURE,
     common_power,
     from_neighbours,
     most_likely,
@@ -26,8 +25,9 @@ from lowdose.physics.lines import (
 _RUN, _BLUR, _STEP = 64, 2.0, 2
 # A row is compared with so many on either side.
 _NEIGHBOURS = 1, 2, 4, 16
-# Deviation of the displacements in pixels.
-VISIBLE = 0.2
+# Deviation of the displacements in pixels, and so many times what chance makes of their power: in
+# one of 648 exposures of simulated truths, 64 pixels a side and more, none of 675 good images.
+VISIBLE, SURE = 0.2, 4.0
 # Each time rows are compared they are nearer to where they belong.
 _ROUNDS = 4
 # No row is moved by more pixels.

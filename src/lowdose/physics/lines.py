@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 # Smaller images do not tell lines from structure.
 LEAST_SIDE = 48
-# So many times what chance makes of a power is seen.
-SURE = 4.5
 # The median of exponentially distributed powers is this share of their mean.
 _MEDIAN_OF_POWERS = math.log(2)
 # Faults beyond so many deviations are edges.
@@ -73,7 +71,7 @@ def common_power(left: NDArray[np.float64], right: NDArray[np.float64]) -> tuple
     -------
     (float, float)
         Without faults the first is spread around 0 with a deviation of about the second, and is
-        beyond `SURE` times that in one image of two hundred.
+        beyond four times that in one image of some hundred.
     """
     window = np.hanning(len(left))
     one, other = (np.fft.rfft(_cut_off(half) * window) for half in (left, right))

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.lines import (
     LEAST_SIDE,
-    SURE,
     common_power,
     from_neighbours,
     most_likely,
@@ -25,6 +24,8 @@ _RUN = 32
 # Deviation of the offsets, in those of the noise of a pixel. In 270 good images they measure 0.11
 # at most; offsets of 0.5 measure 0.37 at least.
 VISIBLE = 0.15
+# So many times what chance makes of their power is seen: halves of lines may differ in noise.
+SURE = 4.5
 # A line is compared with so many on either side.
 _NEIGHBOURS = 1, 4, 16
 

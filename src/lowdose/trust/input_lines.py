@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lowdose.physics.jitter import VISIBLE as JITTER_VISIBLE
+from lowdose.physics import jitter as of_jitter
+from lowdose.physics import stripes as of_stripes
 from lowdose.physics.jitter import jitter_power
-from lowdose.physics.lines import LEAST_SIDE, SURE
-from lowdose.physics.stripes import VISIBLE as STRIPES_VISIBLE
+from lowdose.physics.lines import LEAST_SIDE
 from lowdose.physics.stripes import line_means, stripe_power
 from lowdose.trust.finding import Finding, judged
 from lowdose.trust.input_view import View
@@ -38,7 +38,7 @@ def jitter(view: View) -> Finding | None:
     tiles = _large(view.tiles)
     if view.scatter is None or view.noise.is_noise_free or not tiles:
         return None
-    value, threshold = _typical(map(jitter_power, tiles), JITTER_VISIBLE)
+    value, threshold = _typical(map(jitter_power, tiles), of_jitter.VISIBLE, of_jitter.SURE)
     return judged(
         JITTER,
         value,
@@ -84,12 +84,12 @@ def _offsets(tiles: list[NDArray[np.float32]], view: View) -> tuple[float, float
         np.divide(stripe_power(line_means(tile)), variance)
         for tile, variance in zip(tiles, variances, strict=True)
     )
-    return _typical(powers, STRIPES_VISIBLE)
+    return _typical(powers, of_stripes.VISIBLE, of_stripes.SURE)
 
 
-def _typical(powers: Iterable[ArrayLike], visible: float) -> tuple[float, float]:
+def _typical(powers: Iterable[ArrayLike], visible: float, sure: float) -> tuple[float, float]:
     """Deviation of faults in most tiles, and up to which there are none."""
     found = np.array(list(powers))
     power, chance = np.median(found, axis=0)
-    least = SURE * float(chance) / math.sqrt(len(found))
+    least = sure * float(chance) / math.sqrt(len(found))
     return math.sqrt(max(power, 0)), max(visible, math.sqrt(least))
