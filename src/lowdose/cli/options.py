@@ -49,7 +49,7 @@ Dejitter = Annotated[
     bool,
     typer.Option(
         "--dejitter",
-        help="Put rows back that an unsteady scan displaced, each by its own; add "
+        help="Put rows back, one by one, that an unsteady scan displaced; add "
         "--repair where single pixels stick out.",
     ),
 ]
