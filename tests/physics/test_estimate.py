@@ -433,3 +433,11 @@ def test_a_camera_of_one_unit_per_electron_is_no_counter():
     readout = 5 * np.random.default_rng(1).normal(size=recorded.shape)
     model = estimate_noise(np.rint(recorded + readout + 100).astype(np.uint16))
     assert model.noise_std(np.array(150.0)) ** 2 == pytest.approx(50 + 25, rel=0.15)
+
+
+@pytest.mark.parametrize(("texture", "kept"), [(0.065, True), (0.1, False)])
+def test_counts_of_a_texture_as_fine_as_noise_stay_counts_while_it_may_be_that(texture, kept):
+    rng = np.random.default_rng(0)
+    rough = 350 * smooth() * (1 + texture * rng.normal(size=smooth().shape)).clip(0)
+    model = estimate_noise(rng.poisson(rough).astype("f4"))
+    assert (model.gain == 1) == kept

@@ -63,10 +63,11 @@ _FEW = 0.5
 # the blocks behind each.
 _QUIETER, _NEAR, _DARKEST = (0.2, 3.0), (0.1, 2.0), 3
 # A slope this many times the step is a gain of more than one step: fine texture of fracture
-# surfaces makes lines of a slope of 2. These types are what cameras store; of others it holds where
-# the noise is above this fraction of the image's range, for counts simulated from good micrographs
-# bring the noise that these hold themselves, of any slope at high doses but below that.
-_STEEP, _CAMERA = 2.5, 0.055
+# surfaces makes lines of a slope of 2, in one of 954 exposures of 3. These types are what cameras
+# store; of others the second holds, and where the noise is above this fraction of the image's
+# range, for counts simulated from good micrographs bring the noise that these hold themselves, of
+# any slope at high doses but below that.
+_STEEP, _STEEPER, _CAMERA = 2.5, 3.1, 0.055
 _OF_CAMERAS = "u2", "i2", "i4"
 
 
@@ -222,10 +223,12 @@ def _from_counts(step: float, sample: NDArray[Any], scatter: Scatter) -> NoiseMo
     if ratio < _LEAST_COUNT_NOISE and np.median(white.variance) < 0.1 * step**2:
         return NoiseModel(0.0, basis="no noise but rounding")
     is_grey = _is_grey(sample)
-    steps = line.least / step if _may_be_of_a_camera(sample, relative) else 0.0
+    is_steep = line.least > step * _steps_of_a_camera(sample, relative)
     are_fractions = not _are_whole(step, sample) and _are_interpolated(line, step, offset, scatter)
     are_no_counts = ratio < _LEAST_COUNT_NOISE or are_fractions
-    if are_no_counts or (is_clear and _is_refuted(ratios, steps, white, is_grey=is_grey)):
+    if are_no_counts or (
+        is_clear and _is_refuted(ratios, white, is_steep=is_steep, is_grey=is_grey)
+    ):
         return _from_line(line, scatter)
     counts = _counts(step, offset)
     if ratio <= _MOST_COUNT_NOISE:
@@ -258,10 +261,10 @@ def _are_interpolated(line: Line, step: float, offset: float, scatter: Scatter) 
     return float(np.median(_ratios_to_counts(step, offset, scatter))) > _INTERPOLATED
 
 
-def _may_be_of_a_camera(sample: NDArray[Any], relative: float) -> bool:
-    """Whether whole numbers may hold several steps an electron, by their type or their noise."""
+def _steps_of_a_camera(sample: NDArray[Any], relative: float) -> float:
+    """From how many steps an electron on whole numbers are a camera's, by type and noise."""
     kind = f"{sample.dtype.kind}{sample.dtype.itemsize}"  # in any order of bytes
-    return kind in _OF_CAMERAS or relative > _CAMERA
+    return _STEEP if kind in _OF_CAMERAS else _STEEPER if relative > _CAMERA else math.inf
 
 
 def _are_plain_counts(step: float, sample: NDArray[Any], white: Scatter | None) -> bool:
@@ -302,10 +305,10 @@ def _from_line_beside_lattice(
         ratios = _ratios_to_counts(step, offset, scatter)
         if len(ratios) and abs(float(np.median(ratios)) - 1) < _CERTAIN:
             return _counts(step, offset)
-    is_camera = _may_be_of_a_camera(sample, _relative_noise(scatter, sample))
-    is_electrons = scatter.is_white and step is not None and line.least > _STEEP * step
+    steps = _steps_of_a_camera(sample, _relative_noise(scatter, sample))
+    is_camera = scatter.is_white and step is not None and line.least > steps * step
     were_counts = step == model.gain
-    return model if were_counts and not (is_camera and is_electrons) else _from_line(line, scatter)
+    return model if were_counts and not is_camera else _from_line(line, scatter)
 
 
 def _scatters_beside_lattice(pixels: NDArray[Any], sample: NDArray[Any]) -> Iterator[Scatter]:
@@ -365,12 +368,12 @@ def _are_quieter(ratios: NDArray[np.float64], scatter: Scatter) -> bool:
 
 
 def _is_refuted(
-    ratios: NDArray[np.float64], steps: float, scatter: Scatter, *, is_grey: bool
+    ratios: NDArray[np.float64], scatter: Scatter, *, is_steep: bool, is_grey: bool
 ) -> bool:
-    """Whether a clear line of at least so many steps an electron shows that steps are no counts."""
+    """Whether a clear line, perhaps too steep for fine texture, shows that steps are no counts."""
     if _are_quieter(ratios, scatter) or (is_grey and _are_off_counts(ratios, scatter)):
         return True
-    return steps > _STEEP and float(np.quantile(ratios, 0.75)) > _MOST_COUNT_NOISE
+    return is_steep and float(np.quantile(ratios, 0.75)) > _MOST_COUNT_NOISE
 
 
 def _are_off_counts(ratios: NDArray[np.float64], scatter: Scatter) -> bool:
