@@ -112,8 +112,16 @@ def test_what_has_no_profile_is_refused():
         radial_profile(np.ones(8))
 
 
-@pytest.mark.parametrize(("shape", "along"), [((64, 128), 1), ((128, 64), 0), ((64, 192), 1)])
-def test_rings_of_oblong_images_have_one_step(shape, along):
+@pytest.mark.parametrize(
+    ("shape", "along", "periods", "ring"),
+    [
+        ((64, 128), 1, 16, 8),
+        ((128, 64), 0, 16, 8),
+        ((700, 1000), 1, 90, 63),
+        ((70, 100), 1, 17, 11),
+    ],
+)
+def test_rings_of_oblong_images_have_one_step(shape, along, periods, ring):
     place = np.indices(shape)[along]
-    profile = radial_profile(np.cos(2 * np.pi * place / 8))
-    assert profile.argmax() == min(shape) // 8
+    profile = radial_profile(np.cos(2 * np.pi * periods * place / shape[along]))
+    assert profile.argmax() == ring

@@ -50,6 +50,7 @@ def report(
       lowdose report scan.dm4 -o for_paper.html --gain 2.5
       lowdose report day1/*.tif -o reports/
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with \b
+    files = list(dict.fromkeys(files))
     if output and output.suffix and not os.path.isdir(output):
         if output.suffix != ".html":
             raise ConfigError(
@@ -67,7 +68,6 @@ def report(
     if threads:
         torch.set_num_threads(threads)
     denoiser, errors = Denoiser(model, device=device), []
-    files = list(dict.fromkeys(files))
     targets = _targets(files, output)
     for number, (file, target) in enumerate(zip(files, targets, strict=True), 1):
         with Bar(is_quiet=quiet) as bar:

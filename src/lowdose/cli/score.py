@@ -53,8 +53,8 @@ def score(
     A fiftieth of the electrons is held out at random, and tests what was made of the rest: the
     squared error that comes out is right on average, whatever the micrograph shows. "input" is
     the noisy image itself. The error is only as good as the gain: where that is estimated, trust
-    the order of the methods more than the figures. Of more than a megapixel in
-    all, up to sixteen windows are looked at.
+    the order of the methods more than the figures. Of more than a megapixel
+    four windows are looked at, of a stack up to sixteen.
 
     \b
     Examples:

@@ -73,13 +73,22 @@ def read(path: Path, limits: Limits) -> Micrograph:
         )
 
 
+def _written_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.float32) if dtype == np.float16 else dtype  # OME knows no half floats
+
+
+def refusal(dtype: np.dtype[Any], frames: int) -> str:
+    """Why a TIFF cannot hold so many frames of such pixels, or nothing."""
+    if _written_dtype(dtype).name not in _OME_DTYPES:
+        return f"TIFF cannot hold {dtype} pixels; write .npy or .mrc instead."
+    return ""
+
+
 def write(path: Path, micrograph: Micrograph) -> None:
     """Write an OME-TIFF, one page a frame; see `formats.write`."""
-    dtype = micrograph.pixels.dtype
-    if dtype == np.float16:  # OME knows no half floats
-        dtype = np.dtype(np.float32)
-    if dtype.name not in _OME_DTYPES:
-        raise OutputError(f"{path}: TIFF cannot hold {dtype} pixels; write .npy or .mrc instead.")
+    if problem := refusal(micrograph.pixels.dtype, micrograph.frame_count):
+        raise OutputError(f"{path}: {problem}")
+    dtype = _written_dtype(micrograph.pixels.dtype)
     header = micrograph.source.header if micrograph.source else {}
     frames = (np.ascontiguousarray(frame, dtype) for frame in micrograph.frames())
     tifffile.imwrite(
@@ -104,6 +113,7 @@ TIFF = Format(
     sniff=sniff,
     read=read,
     write=write,
+    refusal=refusal,
 )
 
 

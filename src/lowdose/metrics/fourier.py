@@ -190,7 +190,8 @@ def radial_amplitude(image: ArrayLike) -> NDArray[np.float64]:
     image, _ = comparable(image, image)
     if image.ndim != 2:
         raise ValueError(f"image has shape {image.shape}; a radial profile needs (H, W).")
-    steps = [np.fft.fftfreq(side, 1 / side) * (min(image.shape) / side) for side in image.shape]
+    # Multiplied first: whole numbers of steps must come out whole.
+    steps = [np.fft.fftfreq(side, 1 / side) * min(image.shape) / side for side in image.shape]
     radius = np.hypot(*np.meshgrid(*steps, indexing="ij")).astype(np.intp).ravel()
     magnitude = np.abs(np.fft.fft2(image)).ravel()
     return np.asarray(np.bincount(radius, magnitude) / np.bincount(radius), dtype=np.float64)

@@ -109,7 +109,7 @@ def jitter_power(frame: NDArray[Any]) -> tuple[float, float]:
 def put_back(frame: NDArray[Any], rows: NDArray[np.float64]) -> Iterator[NDArray[np.floating]]:
     """The rows of an image, each moved to where it belongs.
 
-    By Lanczos' windowed sinc of twelve pixels on either side, which takes a twentieth of the
+    By Lanczos' windowed sinc of twelve pixels on either side, which takes an eighteenth of the
     variance of white noise at most. Where a row is moved away from an end its pixels are mirrored.
 
     Parameters

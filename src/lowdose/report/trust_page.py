@@ -23,7 +23,6 @@ from lowdose.trust.score import HELD_OUT, Scores
 _MOST_MARKS = 12
 # Side of a square around a place, over the window in which it was found.
 _AROUND = 3
-# Pixels of the middle whose spectra are drawn.
 
 
 def page_of(
