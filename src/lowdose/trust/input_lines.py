@@ -46,7 +46,7 @@ def jitter(view: View) -> Finding | None:
         fine="Rows are where they belong beside each other.",
         fault=f"Rows are displaced along themselves, each by {value:.2g} pixels or so: jitter of "
         "the scan, unless the specimen is in thin layers along the rows that lie so.",
-        action="If it is jitter, `lowdose denoise --dejitter` puts them back; else they are "
+        action="If it is jitter, `lowdose denoise --dejitter` puts the rows back; else they are "
         "kept as specimen.",
     )
 
