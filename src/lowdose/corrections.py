@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lowdose.memory import allocate
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
-from lowdose.physics.jitter import find_jitter, put_back
+from lowdose.physics.jitter import Jitter, find_jitter, put_back
 from lowdose.physics.outliers import find_outliers
-from lowdose.physics.stripes import find_stripes
+from lowdose.physics.stripes import Stripes, find_stripes
 
 # Where stripes are only to be told, they are looked for in a square of this side.
 _MIDDLE = 1024
@@ -81,11 +84,13 @@ def correct(
     """
     repaired, stripes, jitter = 0, 0.0, 0.0
     if destripe:  # first, for stripes make pixels of the dark stick out
-        micrograph, stripes = _destriped(micrograph, noise)
+        of_stripes = [find_stripes(frame, noise) for frame in micrograph.frames()]
+        micrograph, stripes = _put_right(micrograph, of_stripes, _take_off)
     if repair:  # before a row is moved by fractions of a pixel, which such a pixel would ring at
         micrograph, repaired = _repaired(micrograph, noise)
     if dejitter:
-        micrograph, jitter = _straightened(micrograph, noise)
+        of_jitter = [find_jitter(frame, noise) for frame in micrograph.frames()]
+        micrograph, jitter = _put_right(micrograph, of_jitter, _straighten)
     found = Corrected(micrograph, repaired, stripes, jitter)
     if not str(found):
         return found
@@ -119,34 +124,31 @@ def _repaired(micrograph: Micrograph, noise: NoiseModel) -> tuple[Micrograph, in
     return whole, count
 
 
-def _destriped(micrograph: Micrograph, noise: NoiseModel) -> tuple[Micrograph, float]:
-    found = [find_stripes(frame, noise) for frame in micrograph.frames()]
+def _put_right(
+    micrograph: Micrograph,
+    found: Sequence[Stripes] | Sequence[Jitter],
+    fill: Callable[[NDArray[Any], NDArray[Any], Any], None],
+) -> tuple[Micrograph, float]:
+    """A copy whose frames are filled from the recorded ones, if any has a fault of its lines."""
     strength = max(each.strength for each in found)
     if not strength:
         return micrograph, 0.0
-    whole = _empty_fractions(micrograph)
-    for frame, source, each in zip(whole.frames(), micrograph.frames(), found, strict=True):
-        np.subtract(source, each.rows, out=frame)
-        np.subtract(frame, each.columns, out=frame)
-    return whole, strength
-
-
-def _straightened(micrograph: Micrograph, noise: NoiseModel) -> tuple[Micrograph, float]:
-    found = [find_jitter(frame, noise) for frame in micrograph.frames()]
-    strength = max(each.strength for each in found)
-    if not strength:
-        return micrograph, 0.0
-    whole = _empty_fractions(micrograph)
-    for frame, source, each in zip(whole.frames(), micrograph.frames(), found, strict=True):
-        if not each.strength:
-            frame[...] = source
-            continue
-        for row, moved in zip(frame, put_back(source, each.rows), strict=True):
-            row[...] = moved
-    return whole, strength
-
-
-def _empty_fractions(micrograph: Micrograph) -> Micrograph:
-    """Room for the same pixels with fractions, without losing a digit of them."""
+    # With fractions, and without losing a digit.
     dtype = np.result_type(micrograph.pixels.dtype, np.float32)
-    return micrograph.with_pixels(allocate(micrograph.shape, dtype))
+    whole = micrograph.with_pixels(allocate(micrograph.shape, dtype))
+    for frame, source, each in zip(whole.frames(), micrograph.frames(), found, strict=True):
+        fill(frame, source, each)
+    return whole, strength
+
+
+def _take_off(frame: NDArray[Any], source: NDArray[Any], stripes: Stripes) -> None:
+    np.subtract(source, stripes.rows, out=frame)
+    np.subtract(frame, stripes.columns, out=frame)
+
+
+def _straighten(frame: NDArray[Any], source: NDArray[Any], jitter: Jitter) -> None:
+    if not jitter.strength:
+        frame[...] = source
+        return
+    for row, moved in zip(frame, put_back(source, jitter.rows), strict=True):
+        row[...] = moved
