@@ -14,7 +14,7 @@ from lowdose.memory import allocate
 from lowdose.models.counts import Probe, Scaling, Shown, fit_scaling, probe, random_change
 from lowdose.models.unit import UnitRange, fit_range
 from lowdose.physics.dose import NoiseModel
-from lowdose.physics.lattice import SIDES, holds_lattice, lattice_waves, waves_like
+from lowdose.physics.lattice import SIDES, is_periodic, lattice_waves, waves_like
 from lowdose.physics.transform import stabilise
 from lowdose.tiling import Window
 
@@ -25,8 +25,11 @@ _PROBE = 64
 _LEAST_PROBED = 96
 # So many a side; whether to set a lattice aside asks for more pixels than the share.
 _FEWEST_PROBES, _MOST_PROBES = 2, 4
-# A second look costs little where it is no better, for its result is half of what comes out.
-_DOUBT = 2.0
+# Windows in which the part of a second look is measured, the first that fits into an image, and so
+# many of them at most. Smaller ones have more lattice at their edges, where blocks see less of it.
+_SECOND, _MOST_SECOND = (512, 256), 2
+# A second look of a smaller part gains less than can be seen.
+_LEAST_SECOND = 0.1
 # A lattice is looked for in blocks that hold at most the square of so many pixels, before it is in
 # all of an image.
 _MOST_SIDE = 1024
@@ -54,8 +57,8 @@ class Frame:
         Stabilised waves of a lattice, which the network does not see.
     kept : float
         The part of the noise that is in these.
-    again : bool
-        Whether the mean of a first result and of what `look_again` leads to is better.
+    second : float
+        Part in the result of what `look_again` leads to, the rest being that of a first result.
     """
 
     noise: NoiseModel
@@ -65,7 +68,7 @@ class Frame:
     share: float = 1.0
     waves: NDArray[np.float32] | None = None
     kept: float = 0.0
-    again: bool = False
+    second: float = 0.0
 
 
 @torch.inference_mode()
@@ -81,7 +84,7 @@ def look_at(
     """Look at a frame: at samples of it, or all of it where it holds a lattice or for its extremes.
 
     A lattice is set aside where Stein's identity says, on windows of the frame, that this leaves
-    less error than showing it to the network.
+    less error than showing it to the network. Likewise the part of a second look is found.
 
     Parameters
     ----------
@@ -139,14 +142,17 @@ class _Look:
         plain = self._scaled(None, 0.0)
         if min(self.source.shape) < _LEAST_PROBED:
             return plain
-        if not (lattice and self._shows_lattice()):
+        if not (lattice and self._is_periodic()):
             fewest = min(max(min(self.source.shape) // 512, _FEWEST_PROBES), _MOST_PROBES)
             return replace(plain, share=self._probe(plain, fewest).share)
-        aside = self._scaled(*self._lattice())
-        seen, unseen = (self._probe(frame, _MOST_PROBES) for frame in (plain, aside))
-        better, look = (aside, unseen) if unseen.beats(seen) else (plain, seen)
+        better, look = plain, self._probe(plain, _MOST_PROBES)
+        waves, kept = self._lattice()
+        if kept:
+            aside = self._scaled(waves, kept)
+            unseen = self._probe(aside, _MOST_PROBES)
+            better, look = (aside, unseen) if unseen.beats(look) else (better, look)
         better = replace(better, share=look.share)
-        return replace(better, again=self._gains_again(better))
+        return replace(better, second=self._part_of_second(better))
 
     def again(self, result: NDArray[np.float32]) -> Frame:
         waves = allocate(self.source.shape)
@@ -173,37 +179,38 @@ class _Look:
         of_counts = self.noise.is_of_counts
         return probe(self.network, shown, of_counts=of_counts, kept=frame.kept, rng=self._rng())
 
-    def _gains_again(self, frame: Frame) -> bool:
-        """Whether a second look beats the first, of which the waves that it sets aside are made.
+    def _part_of_second(self, frame: Frame) -> float:
+        """Part of a second look in the mean with the first, of which its waves are made.
 
         Windows along a diagonal are denoised both times, before and after a small change, so that
         all that the second look owes to the noise itself is counted.
         """
-        side, shape = SIDES[0], self.source.shape
-        if frame.share == 0 or min(shape) < side:
-            return False
-        count = min(min(shape) // side, _MOST_PROBES)
-        shown = self._shown(frame, _windows(shape, side, count)[:: count + 1])
+        shape = self.source.shape
+        fitting = [side for side in _SECOND if side <= min(shape)]
+        if frame.share == 0 or not fitting:
+            return 0.0
+        count = min(min(shape) // fitting[0], _MOST_SECOND)
+        shown = self._shown(frame, _windows(shape, fitting[0], count)[:: count + 1])
 
-        def taken_off(moved: Tensor | float) -> tuple[Tensor, Tensor]:
-            """Noise after one look at pixels that were moved, and the mean of it after two."""
+        def looks(moved: Tensor | float) -> tuple[Tensor, Tensor]:
+            """Noise after one look and after two at pixels that were moved."""
             pixels = shown.stabilised + moved
             first = frame.share * self.network(*shown.told(shown.rest + moved))
             waves = _waves_like(pixels - first, pixels)
             scaling = fit_scaling(shown.noisy.flatten()[None], self.readout, aside=waves.flatten())
             again = Shown(shown.noisy, self.readout, scaling, self.correlation)
-            second = self.network(*again.told(pixels - waves))
-            return first, (first + second) / 2
+            return first, self.network(*again.told(pixels - waves))
 
         change = random_change(shown, self._rng())
-        kept = frame.share * frame.kept
+        # The waves of the second look move with the pixels, so no noise stays unseen in them.
         once, twice = (
-            Probe.of_change(noise, moved, change, kept=in_waves)
-            for noise, moved, in_waves in zip(
-                taken_off(0.0), taken_off(change), (kept, kept / 2), strict=True
+            Probe.of_change(noise, moved, change, kept=kept)
+            for noise, moved, kept in zip(
+                looks(0.0), looks(change), (frame.share * frame.kept, 0.0), strict=True
             )
         )
-        return twice.beats(once, by=_DOUBT)
+        part = twice.part_beside(once)
+        return part if part >= _LEAST_SECOND else 0.0
 
     def _shown(self, frame: Frame, windows: list[Window]) -> Shown:
         assert isinstance(frame.scaling, Scaling)
@@ -218,7 +225,7 @@ class _Look:
     def _rng(self) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(0)
 
-    def _shows_lattice(self) -> bool:
+    def _is_periodic(self) -> bool:
         shape = self.source.shape
         sides = [side for side in SIDES if side <= min(shape)]
         if not sides:
@@ -229,7 +236,7 @@ class _Look:
             blocks.unfold(1, side, side).unfold(2, side, side).reshape(-1, side, side)
             for side in sides
         )
-        return any(holds_lattice(part, self.source.size) for part in parts)
+        return any(is_periodic(part, self.source.size) for part in parts)
 
     def _lattice(self) -> tuple[NDArray[np.float32], float]:
         """Its waves, and the part of the noise in them."""

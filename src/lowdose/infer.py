@@ -196,8 +196,8 @@ class Denoiser:
                 frame = self._look_at(source, noise)
                 if frame is not None:
                     lattice |= frame.waves is not None
-                    twice |= frame.again
-                    total += source.size if frame.again else 0
+                    twice |= frame.second > 0
+                    total += source.size if frame.second else 0
                 for part in self._denoise_frame(source, target, error, frame):
                     done += part
                     progress(done, total)
@@ -257,9 +257,9 @@ class Denoiser:
             yield target.size
             return
         yield from self._denoise_tiles(source, target, error, frame)
-        if frame.again:
+        if frame.second:
             second = look_again(source, target, frame.noise, self._network, self.device)
-            yield from self._denoise_tiles(source, target, error, second, is_second=True)
+            yield from self._denoise_tiles(source, target, error, second, part=frame.second)
 
     def _denoise_tiles(
         self,
@@ -268,9 +268,9 @@ class Denoiser:
         error: NDArray[np.float32] | None,
         frame: Frame,
         *,
-        is_second: bool = False,
+        part: float = 1.0,
     ) -> Iterator[int]:
-        """Fill both, or make them the mean of what they are filled with and what is found now."""
+        """Fill both, in part if what they are filled with is to keep the rest."""
         for tile in self._plan(cast(tuple[int, int], source.shape)):
             core = tile.core
             if error is None:
@@ -279,7 +279,7 @@ class Denoiser:
                 both = self._doubt_tile(source, tile, frame)
                 found = list(zip((target, error), both, strict=True))
             for place, values in found:
-                place[core] = (place[core] + values) / 2 if is_second else values
+                place[core] = values if part == 1 else (1 - part) * place[core] + part * values
             yield target[core].size
 
     @torch.inference_mode()

@@ -6,6 +6,7 @@ from torch.nn import functional as F  # noqa: N812
 from lowdose.models.counts import (
     FURTHEST,
     LEAST_SPAN,
+    Probe,
     Scaling,
     Shown,
     estimate_electrons,
@@ -279,3 +280,29 @@ def test_the_scaling_takes_the_quantiles_of_torch(size):
     scaling = fit_scaling(noisy, torch.zeros(3))
     torch.testing.assert_close(scaling.centre, (low + high) / 2)
     torch.testing.assert_close(scaling.span, (high - low).clamp_min(LEAST_SPAN))
+
+
+def looks(*factors, kept=0.0):
+    """Probes of images without a specimen in which so many times the noise is found."""
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randn(4, 1, 64, 64, generator=rng)
+    change = 0.2 * (torch.randint(2, noise.shape, generator=rng) * 2.0 - 1)
+    return [Probe.of_change(f * noise, f * (noise + change), change, kept=kept) for f in factors]
+
+
+@pytest.mark.parametrize(
+    ("once", "twice", "part"), [(0.5, 1.5, 0.5), (0.2, 1.2, 0.8), (0.5, 0.9, 1.0), (1.0, 0.5, 0.0)]
+)
+def test_a_second_look_has_the_part_that_leaves_the_least_error(once, twice, part):
+    first, second = looks(once, twice)
+    assert second.part_beside(first) == pytest.approx(part, abs=0.02)
+
+
+def test_a_second_look_that_sees_the_same_has_no_part():
+    first, second = looks(0.5, 0.5)
+    assert second.part_beside(first) == 0
+
+
+def test_noise_that_only_the_first_look_sees_speaks_for_the_second():
+    (first,), (second,) = looks(0.5, kept=0.1), looks(1.5)
+    assert second.part_beside(first) == pytest.approx(0.6, abs=0.02)

@@ -6,7 +6,7 @@ import torch
 
 from lowdose.physics import lattice as module
 from lowdose.physics.correlation import correlated
-from lowdose.physics.lattice import SIDES, holds_lattice, lattice_waves, waves_like
+from lowdose.physics.lattice import SIDES, is_periodic, lattice_waves, waves_like
 
 
 def noise(shape, seed=0):
@@ -95,7 +95,7 @@ def test_the_rows_need_not_be_in_memory_together():
 def test_the_larger_an_image_the_more_is_asked_of_a_peak():
     blocks = noise((4, 128, 128))
     blocks[2] += wave((128, 128), 6.0, amplitude=0.08)
-    strength = [holds_lattice(blocks, 4**n) for n in range(2, 24)]
+    strength = [is_periodic(blocks, 4**n) for n in range(2, 24)]
     assert strength == sorted(strength, reverse=True)
     assert strength[0]
     assert not strength[-1]

@@ -31,6 +31,8 @@ _MANY, _MOST_SHARE = 1e4, 1.5
 # gains nothing that could be seen, and in a place that no window shows it could lose more. From
 # the second on all is taken off, so that little more noise makes little difference.
 _LEAST_GAIN, _FULL_GAIN = 0.04, 0.08
+# One look beats another by so many standard errors.
+_SURE = 3.0
 # This fraction of the pixels lies outside the range that is scaled, on either side.
 _OUTSIDE = 0.005
 
@@ -139,13 +141,19 @@ class Probe:
         gained = share * (2 * derivative - share * energy)
         return float(share * ((gained - _LEAST_GAIN) / (_FULL_GAIN - _LEAST_GAIN)).clamp(0, 1))
 
-    def beats(self, other: Probe, *, by: float = 3.0) -> bool:
-        """Whether it leaves less error than another look at the same windows, by so many of its
-        standard errors.
-        """
+    def beats(self, other: Probe) -> bool:
+        """Whether it leaves less error than another look at the same windows, beyond doubt."""
         gained, of_other = (2 * of.derivative - of.noise.square() for of in (self, other))
         more = gained - of_other
-        return bool(more.mean() - 2 * (self.kept - other.kept) > by * _uncertainty(more))
+        return bool(more.mean() - 2 * (self.kept - other.kept) > _SURE * _uncertainty(more))
+
+    def part_beside(self, other: Probe) -> float:
+        """Its part in that mean of both looks which leaves the least error, from 0 to 1."""
+        apart = self.noise - other.noise
+        gained = self.derivative - other.derivative - other.noise * apart
+        # Less its own uncertainty: in doubt the other is taken.
+        sure = gained.mean() - _uncertainty(gained) - (self.kept - other.kept)
+        return float((sure / apart.square().mean().clamp_min(1e-12)).clamp(0, 1))
 
 
 def _uncertainty(values: Tensor) -> Tensor:

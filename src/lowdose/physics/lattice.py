@@ -37,12 +37,13 @@ _WITHIN, _SURE = 12, 2.0
 _HIGH, _EVERY = 0.25, 5
 # Of larger images than the square of so many pixels, blocks farther apart are split.
 _MOST_PIXELS = 1024
-# They are a lattice where they hold this part of all that is as fine and is no noise.
-_LATTICE = 0.5
+# They are a lattice where they hold this part of all that is as fine and is no noise; where it is
+# half of that, an image is worth a second look.
+_LATTICE, _PERIODIC = 0.5, 0.25
 
 
-def holds_lattice(blocks: Tensor, pixels: int) -> bool:
-    """Whether a lattice stands out of the noise in any of some blocks.
+def is_periodic(blocks: Tensor, pixels: int) -> bool:
+    """Whether something periodic, as a lattice, stands out of the noise in any of some blocks.
 
     Parameters
     ----------
@@ -55,11 +56,12 @@ def holds_lattice(blocks: Tensor, pixels: int) -> bool:
     --------
     >>> noise = torch.randn(4, 128, 128, generator=torch.Generator().manual_seed(0))
     >>> wave = 0.5 * torch.cos(torch.arange(128) * (2 * math.pi / 5))
-    >>> holds_lattice(noise, 1 << 16), holds_lattice(noise + wave, 1 << 16)
+    >>> is_periodic(noise, 1 << 16), is_periodic(noise + wave, 1 << 16)
     (False, True)
     """
     everywhere = torch.ones(1, blocks.shape[1])
-    return bool(_of_lattice(_Spectra(blocks, everywhere, everywhere).power, pixels).any())
+    power = _Spectra(blocks, everywhere, everywhere).power
+    return bool(_of_lattice(power, pixels, least=_PERIODIC).any())
 
 
 def lattice_waves(
@@ -220,19 +222,22 @@ class _Spectra:
         return waves * (is_certain * found.clamp(0, 1))
 
 
-def _of_lattice(power: Tensor, pixels: int) -> Tensor:
-    """The part of each frequency that is a lattice's, from 0 to 1, of half the plane as well."""
+def _of_lattice(power: Tensor, pixels: int, *, least: float = _LATTICE) -> Tensor:
+    """The part of each frequency that is a lattice's, from 0 to 1, of half the plane as well.
+
+    A lattice holds at least such a part of all that is fine.
+    """
     is_fine = _frequencies(power.shape[1], power.device) >= _LOWEST
-    least = math.log(pixels) + _CHANCE
+    chance = math.log(pixels) + _CHANCE
     background = _around(power).clamp_min(1)
-    is_peak = is_fine & (power > least * background)
+    is_peak = is_fine & (power > chance * background)
     if not is_peak.any():  # as in most images
         return torch.zeros_like(power)
     is_beside = _pooled(is_peak.float(), _BESIDE) > 0.5
     belongs = is_fine & is_beside & (power > _LEAST_BESIDE * background)
     beyond_noise = power - 1
     of_waves, of_all = ((beyond_noise * part).sum((1, 2)) for part in (belongs, is_fine))
-    is_lattice = (of_waves > 0) & (of_waves > _LATTICE * of_all)
+    is_lattice = (of_waves > 0) & (of_waves > least * of_all)
     return (belongs & is_lattice[:, None, None]) * (1 - 1 / power.clamp_min(1))
 
 
