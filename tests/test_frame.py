@@ -115,7 +115,10 @@ def test_a_second_look_has_nearly_the_part_that_the_truth_would_give_it(kind, mo
     once, twice, part = both_looks(noisy, Denoiser("fast", device="cpu"))
     apart = twice - once
     best = float(np.clip(np.mean((expected - once) * apart) / np.mean(apart**2), 0, 1))
-    assert part == pytest.approx(best, abs=0.25)
+    if part:
+        assert part == pytest.approx(best, abs=0.25)
+    else:  # not worth the time
+        assert best < 0.5
     span = float(np.ptp(expected))
     gained = psnr(once + part * apart, expected, data_range=span) - psnr(
         once, expected, data_range=span
@@ -127,7 +130,7 @@ def test_a_result_is_the_mean_of_both_looks_in_their_parts():
     noisy, _ = exposed("lattice", 20)
     denoiser = Denoiser("fast", device="cpu")
     once, twice, part = both_looks(noisy, denoiser)
-    assert 0.1 < part < 1
+    assert 0.25 < part < 1
     result = denoiser(Micrograph(noisy), noise=COUNTS).micrograph.pixels
     np.testing.assert_allclose(result, (1 - part) * once + part * twice, rtol=0, atol=1e-3)
 

@@ -28,8 +28,8 @@ _FEWEST_PROBES, _MOST_PROBES = 2, 4
 # Windows in which the part of a second look is measured, the first that fits into an image, and so
 # many of them at most. Smaller ones have more lattice at their edges, where blocks see less of it.
 _SECOND, _MOST_SECOND = (512, 256), 2
-# A second look of a smaller part gains less than can be seen.
-_LEAST_SECOND = 0.1
+# A smaller part gains a few hundredths of a decibel, for as long as the first look took.
+_LEAST_SECOND = 0.25
 # A lattice is looked for in blocks that hold at most the square of so many pixels, before it is in
 # all of an image.
 _MOST_SIDE = 1024
