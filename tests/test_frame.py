@@ -37,6 +37,17 @@ class FindsNothing(nn.Module):
         return torch.zeros_like(image)
 
 
+class Exaggerates(nn.Module):
+    """Finds so many times the noise that another network finds."""
+
+    def __init__(self, network, factor):
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, *told):
+        return self.factor * self.network(*told)
+
+
 @pytest.mark.parametrize(("shape", "count"), [((96, 97), 2), ((64, 700), 2), ((2100, 3000), 4)])
 def test_windows_are_equal_squares_inside_the_image(shape, count):
     windows = frame._windows(shape, 64, count)
@@ -102,7 +113,7 @@ def both_looks(noisy, denoiser):
     results = np.empty((2, *noisy.shape), np.float32)
     for _ in denoiser._denoise_tiles(noisy, results[0], None, first):
         pass
-    second = look_again(noisy, results[0], COUNTS, network, CPU)
+    second = look_again(noisy, results[0], first, network, CPU)
     for _ in denoiser._denoise_tiles(noisy, results[1], None, second):
         pass
     return *results.astype(np.float64), first.second
@@ -182,3 +193,14 @@ def test_an_image_without_a_lattice_comes_out_as_if_none_were_looked_for(kind):
         for lattice in (True, False)
     )
     assert np.array_equal(looked, not_looked)
+
+
+def test_a_second_look_takes_no_more_for_noise_than_is_noise():
+    noisy, _ = exposed("lattice", 20, side=512)
+    network = Denoiser("fast", device="cpu")._network
+    shares = [
+        look_at(noisy, COUNTS, each, "noise", CPU).share_of_second
+        for each in (network, Exaggerates(network, 1.5))
+    ]
+    assert shares[0] == pytest.approx(1, abs=0.02)
+    assert shares[1] == pytest.approx(1 / 1.5, abs=0.03)

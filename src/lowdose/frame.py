@@ -59,6 +59,8 @@ class Frame:
         The part of the noise that is in these.
     second : float
         Part in the result of what `look_again` leads to, the rest being that of a first result.
+    share_of_second : float
+        As `share`, of what it finds.
     """
 
     noise: NoiseModel
@@ -69,6 +71,7 @@ class Frame:
     waves: NDArray[np.float32] | None = None
     kept: float = 0.0
     second: float = 0.0
+    share_of_second: float = 1.0
 
 
 @torch.inference_mode()
@@ -108,7 +111,7 @@ def look_at(
 def look_again(
     source: NDArray[Any],
     result: NDArray[np.float32],
-    noise: NoiseModel,
+    first: Frame,
     network: nn.Module,
     device: torch.device,
 ) -> Frame:
@@ -116,12 +119,15 @@ def look_again(
 
     Parameters
     ----------
-    source, noise, network, device
+    source, network, device
         As in `look_at`.
     result : ndarray, shape (H, W)
         Denoised pixels, in the same unit.
+    first : Frame
+        What `result` was denoised with.
     """
-    return _Look(source, noise, network, device).again(result)
+    again = _Look(source, first.noise, network, device).again(result)
+    return replace(again, share=first.share_of_second)
 
 
 class _Look:
@@ -151,8 +157,7 @@ class _Look:
             aside = self._scaled(waves, kept)
             unseen = self._probe(aside, _MOST_PROBES)
             better, look = (aside, unseen) if unseen.beats(look) else (better, look)
-        better = replace(better, share=look.share)
-        return replace(better, second=self._part_of_second(better))
+        return self._with_second(replace(better, share=look.share))
 
     def again(self, result: NDArray[np.float32]) -> Frame:
         waves = allocate(self.source.shape)
@@ -179,8 +184,8 @@ class _Look:
         of_counts = self.noise.is_of_counts
         return probe(self.network, shown, of_counts=of_counts, kept=frame.kept, rng=self._rng())
 
-    def _part_of_second(self, frame: Frame) -> float:
-        """Part of a second look in the mean with the first, of which its waves are made.
+    def _with_second(self, frame: Frame) -> Frame:
+        """Weigh a second look against the first, of which its waves are made.
 
         Windows along a diagonal are denoised both times, before and after a small change, so that
         all that the second look owes to the noise itself is counted.
@@ -188,7 +193,7 @@ class _Look:
         shape = self.source.shape
         fitting = [side for side in _SECOND if side <= min(shape)]
         if frame.share == 0 or not fitting:
-            return 0.0
+            return frame
         count = min(min(shape) // fitting[0], _MOST_SECOND)
         shown = self._shown(frame, _windows(shape, fitting[0], count)[:: count + 1])
 
@@ -209,8 +214,11 @@ class _Look:
                 looks(0.0), looks(change), (frame.share * frame.kept, 0.0), strict=True
             )
         )
-        part = twice.part_beside(once)
-        return part if part >= _LEAST_SECOND else 0.0
+        share = twice.share
+        part = twice.times(share).part_beside(once)
+        if part < _LEAST_SECOND:
+            return frame
+        return replace(frame, second=part, share_of_second=share)
 
     def _shown(self, frame: Frame, windows: list[Window]) -> Shown:
         assert isinstance(frame.scaling, Scaling)

@@ -258,7 +258,7 @@ class Denoiser:
             return
         yield from self._denoise_tiles(source, target, error, frame)
         if frame.second:
-            second = look_again(source, target, frame.noise, self._network, self.device)
+            second = look_again(source, target, frame, self._network, self.device)
             yield from self._denoise_tiles(source, target, error, second, part=frame.second)
 
     def _denoise_tiles(

@@ -306,3 +306,9 @@ def test_a_second_look_that_sees_the_same_has_no_part():
 def test_noise_that_only_the_first_look_sees_speaks_for_the_second():
     (first,), (second,) = looks(0.5, kept=0.1), looks(1.5)
     assert second.part_beside(first) == pytest.approx(0.6, abs=0.02)
+
+
+def test_what_a_look_finds_may_be_taken_in_part():
+    first, second = looks(0.5, 3.0)
+    assert second.times(1 / 3).part_beside(first) == pytest.approx(1.0, abs=0.05)
+    assert second.times(0.5).part_beside(first) == pytest.approx(0.5, abs=0.05)

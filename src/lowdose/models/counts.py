@@ -147,6 +147,10 @@ class Probe:
         more = gained - of_other
         return bool(more.mean() - 2 * (self.kept - other.kept) > _SURE * _uncertainty(more))
 
+    def times(self, share: float) -> Probe:
+        """The same where so much of the noise is taken off."""
+        return Probe(share * self.noise, share * self.derivative, self.most, share * self.kept)
+
     def part_beside(self, other: Probe) -> float:
         """Its part in that mean of both looks which leaves the least error, from 0 to 1."""
         apart = self.noise - other.noise
