@@ -453,13 +453,23 @@ def test_progress_reaches_the_number_of_pixels(tmp_path, options):
 
 
 def test_noise_is_what_the_user_says():
-    assert NoiseChoice().model_for(COUNTS) is None
-    assert NoiseChoice(gain=2.5).model_for(COUNTS).offset == 0
-    dosed = NoiseChoice(dose=10.0, offset=5.0).model_for(COUNTS)
+    assert NoiseChoice().model_for(Micrograph(COUNTS)) is None
+    assert NoiseChoice(gain=2.5).model_for(Micrograph(COUNTS)).offset == 0
+    dosed = NoiseChoice(dose=10.0, offset=5.0).model_for(Micrograph(COUNTS))
     assert dosed.gain == pytest.approx((COUNTS.mean() - 5) / 10)
     assert "times less" in dosed.remark
     ramp = np.random.default_rng(0).poisson(np.linspace(10, 200, 256), (256, 256))
-    assert NoiseChoice(gain="fit").model_for(2.0 * ramp).gain == pytest.approx(2, rel=0.2)
+    fitted = NoiseChoice(gain="fit").model_for(Micrograph(2.0 * ramp))
+    assert fitted.gain == pytest.approx(2, rel=0.2)
+
+
+def test_a_dose_per_area_goes_by_the_pixel_size():
+    axes = Axis("y", 0.5, "Å"), Axis("x", 0.8, "Å")
+    choice = NoiseChoice(dose_per_a2=25.0, offset=5.0)
+    gain = choice.model_for(Micrograph(COUNTS, axes)).gain
+    assert gain == pytest.approx((COUNTS.mean() - 5) / 10)
+    with pytest.raises(NoiseModelError, match="pixel size"):
+        choice.model_for(Micrograph(COUNTS))
 
 
 @pytest.mark.parametrize("said", [{"gain": 4.0}, {"dose": 60.0}])
@@ -467,16 +477,16 @@ def test_of_a_known_gain_blur_leaves_a_part_to_single_pixels(said):
     electrons = np.random.default_rng(0).poisson(np.linspace(20, 100, 256), (300, 256))
     white = 4.0 * electrons + 7
     choice = NoiseChoice(**said, offset=7.0)
-    gain = choice.model_for(white).gain
+    gain = choice.model_for(Micrograph(white)).gain
     assert gain == pytest.approx(4, rel=1e-2)
     blurred = (white[:, 1:] + white[:, :-1]) / 2
-    model = choice.model_for(blurred)
+    model = choice.model_for(Micrograph(blurred))
     assert model.gain == pytest.approx(gain / 2, rel=0.15)  # the variance of a mean of two
     assert model.correlation == pytest.approx((0, 0.5), abs=0.1)
     assert f"as {gain:.4g}; blur leaves" in model.basis
     read_out = white + 10 * np.random.default_rng(1).normal(size=white.shape)
     noisier = NoiseChoice(**said, offset=7.0, readout=10.0)
-    model = noisier.model_for((read_out[:, 1:] + read_out[:, :-1]) / 2)
+    model = noisier.model_for(Micrograph((read_out[:, 1:] + read_out[:, :-1]) / 2))
     assert model.readout_std == pytest.approx(10 / 2**0.5, rel=0.1)
 
 
@@ -484,6 +494,7 @@ def test_of_a_known_gain_blur_leaves_a_part_to_single_pixels(said):
     "said",
     [
         {"gain": 1.0, "dose": 10.0},
+        {"dose": 1.0, "dose_per_a2": 10.0},
         {"offset": 3.0},
         {"readout": 3.0},
         {"gain": "fit", "offset": 3.0},

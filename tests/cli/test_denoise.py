@@ -99,6 +99,13 @@ def test_a_repeated_batch_says_what_it_skips(denoise, noisy):
     assert result.stdout.endswith("0 denoised, 2 skipped, 0 failed\n")
 
 
+def test_a_dose_may_be_per_square_angstrom(denoise, noisy):
+    clean = noisy.with_name("clean.mrc")
+    assert denoise(noisy, "-o", clean, "--dose", "0.5/A2").exit_code == 0  # pixels of 5 x 5 Å
+    gain = json.loads(noisy.with_name("clean.mrc.json").read_text())["noise"]["gain"]
+    assert gain == pytest.approx(lowdose.read(noisy).pixels.mean() / 12.5, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -106,6 +113,7 @@ def test_a_repeated_batch_says_what_it_skips(denoise, noisy):
         (["--offset", "3"], 2),
         (["--gain", "-1"], 2),
         (["--dose", "-1"], 2),
+        (["--dose", "40/nm2"], 2),
         (["--dtype", "complex64"], 2),
         (["--device", "abacus"], 2),
         (["--model", "no such"], 2),

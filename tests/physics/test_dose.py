@@ -64,7 +64,12 @@ def test_is_printed_without_what_is_zero():
 
 
 def test_dose_per_area_becomes_dose_per_pixel():
-    assert electrons_per_pixel(10.0, 0.05) == pytest.approx(2.5)  # 0.5 Å squared is 1/4 Å²
+    assert electrons_per_pixel(10.0, (0.05, 0.1)) == pytest.approx(5)  # 0.5 x 1 Å
+
+
+def test_dose_per_area_asks_for_a_pixel_size():
+    with pytest.raises(NoiseModelError, match="pixel size"):
+        electrons_per_pixel(10.0, None)
 
 
 def test_the_gain_of_a_known_dose_makes_the_mean_that_dose():

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from lowdose.errors import ConfigError, NoiseModelError
 from lowdose.io.guard import row_blocks
-from lowdose.physics.dose import NoiseModel, gain_from_dose
+from lowdose.physics.dose import NoiseModel, electrons_per_pixel, gain_from_dose
 from lowdose.physics.estimate import allow_for_blur, fit_noise
 from lowdose.records import AUTO, DEFAULT, find
 
 if TYPE_CHECKING:
     from lowdose.backends import Backend
     from lowdose.infer import Precision
+    from lowdose.micrograph import Micrograph
 
 _DTYPES = ("auto", "input", "float32", "float16", "uint8", "int8", "uint16", "int16")
 
@@ -31,8 +32,8 @@ class NoiseChoice:
         Pixel units per electron, or to fit it even where the values look like counts.
     offset, readout : float, optional
         In pixel units; 0 by default. They go with a gain or a dose.
-    dose : float, optional
-        Mean electrons per pixel, instead of a gain.
+    dose, dose_per_a2 : float, optional
+        Mean electrons per pixel, or per square ångström, instead of a gain.
 
     Raises
     ------
@@ -44,12 +45,14 @@ class NoiseChoice:
     offset: float | None = None
     readout: float | None = None
     dose: float | None = None
+    dose_per_a2: float | None = None
 
     def __post_init__(self) -> None:
-        if self.gain is not None and self.dose is not None:
+        given = [each for each in (self.gain, self.dose, self.dose_per_a2) if each is not None]
+        if len(given) > 1:
             raise ConfigError("--gain and --dose say the same thing twice; give one of them")
         has_rest = self.offset is not None or self.readout is not None
-        if has_rest and (self.gain == "fit" or (self.gain is None and self.dose is None)):
+        if has_rest and given in ([], ["fit"]):
             raise ConfigError("--offset and --readout go with --gain NUMBER or --dose; add one")
         if self.gain == 0 and self.readout:
             raise ConfigError(
@@ -59,7 +62,7 @@ class NoiseChoice:
         if isinstance(self.gain, float):
             self._model(self.gain)  # refuses impossible values before any file is read
 
-    def model_for(self, pixels: NDArray[Any]) -> NoiseModel | None:
+    def model_for(self, micrograph: Micrograph) -> NoiseModel | None:
         """Noise model of an image, or None where it is to be estimated.
 
         Whatever is said, it is measured how the noise of neighbours correlates.
@@ -67,12 +70,16 @@ class NoiseChoice:
         Raises
         ------
         NoiseModelError
-            If the offset, the dose or the fit contradicts the image.
+            If the offset, the dose or the fit contradicts the image, or its pixel size is unknown.
         """
+        pixels = micrograph.pixels
         if self.gain == "fit":
             return fit_noise(pixels)
-        if self.dose is not None:
-            gain = gain_from_dose(_mean(pixels), self.dose, offset=self.offset or 0.0)
+        dose = self.dose
+        if self.dose_per_a2 is not None:
+            dose = electrons_per_pixel(self.dose_per_a2, micrograph.pixel_size_nm)
+        if dose is not None:
+            gain = gain_from_dose(_mean(pixels), dose, offset=self.offset or 0.0)
             return allow_for_blur(self._model(gain), pixels)
         if self.gain is None:
             return None

@@ -192,7 +192,7 @@ class Batch:
         if all(are_done):
             return _Made(lambda: Outcome(job.source, target))
         micrograph = read(job.source, nonfinite=self.options.nonfinite)
-        noise = self.options.noise.model_for(micrograph.pixels)
+        noise = self.options.noise.model_for(micrograph)
         if not job.is_whole:
             make_folder(target.parent)
         kind = _written_as(micrograph, self.options.dtype, target)

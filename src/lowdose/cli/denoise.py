@@ -92,6 +92,7 @@ def denoise(
       lowdose denoise scan.dm4 -o clean.tif
       lowdose denoise day1/ day2/ -o clean/
       lowdose denoise frames.mrcs --gain 2.5 --offset 100
+      lowdose denoise movie_sum.mrc --dose 40/A2   electrons per square ångström
       lowdose denoise scan.mrc --uncertainty       writes scan_denoised_std.mrc as well
       lowdose denoise scan.tif --repair            without hot and dead pixels and X-rays
       lowdose denoise stem.dm4 --destripe          without the stripes of an unsteady scan

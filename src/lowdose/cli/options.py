@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from lowdose.batch import NoiseChoice
 
 
+# Behind a dose that is per square ångström.
+_PER_A2 = "/A2"
+
+
 def _gain(text: str) -> str:
     """Refuse what is neither a number nor "fit" while the command line is parsed."""
     if text != "fit":
@@ -17,6 +21,18 @@ def _gain(text: str) -> str:
             float(text)
         except ValueError:
             raise typer.BadParameter(f"{text!r} is neither a number nor 'fit'") from None
+    return text
+
+
+def _dose(text: str) -> str:
+    """Refuse what is neither a number nor one per square ångström."""
+    try:
+        float(text.removesuffix(_PER_A2))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is neither a number of electrons per pixel nor one of electrons per square "
+            f"ångström, such as 40{_PER_A2}"
+        ) from None
     return text
 
 
@@ -62,15 +78,17 @@ Gain = Annotated[
 Offset = Annotated[float | None, typer.Option(help="Pixel value without electrons.")]
 Readout = Annotated[float | None, typer.Option(help="Readout noise in pixel units.")]
 Dose = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        help="Mean electrons per pixel, instead of --gain; from e/Å²: times a pixel's area in Å²."
+        parser=_dose,
+        metavar="NUMBER|NUMBER/A2",
+        help="Mean electrons per pixel, or per square ångström (40/A2), instead of --gain.",
     ),
 ]
 
 
 def noise_choice(
-    gain: str | None, offset: float | None, readout: float | None, dose: float | None
+    gain: str | None, offset: float | None, readout: float | None, dose: str | None
 ) -> NoiseChoice:
     """Turn the options into what is known of the noise."""
     from lowdose.batch import NoiseChoice
@@ -78,4 +96,9 @@ def noise_choice(
     known: float | Literal["fit"] | None = None
     if gain is not None:
         known = "fit" if gain == "fit" else float(gain)
-    return NoiseChoice(known, offset, readout, dose)
+    if dose is None:
+        return NoiseChoice(known, offset, readout)
+    number = float(dose.removesuffix(_PER_A2))
+    if dose.endswith(_PER_A2):
+        return NoiseChoice(known, offset, readout, dose_per_a2=number)
+    return NoiseChoice(known, offset, readout, number)

@@ -72,14 +72,15 @@ def score(
     specs = [parse_method(text) for text in method or default_rivals()]
     for spec in specs:
         identity(spec, device=device)  # refuses what there is none of, before anything is read
-    pixels = read(file).pixels
+    micrograph = read(file)
+    pixels = micrograph.pixels
     if min(pixels.shape[-2:]) < _LEAST_SIDE:
         size = " x ".join(map(str, pixels.shape))
         raise NoiseModelError(
             f"{file}: {size} pixels are too few to measure an error on; expected sides of at least "
             f"{_LEAST_SIDE}"
         )
-    noise = choice.model_for(pixels) or estimate_noise(pixels)
+    noise = choice.model_for(micrograph) or estimate_noise(pixels)
     methods = {spec.label: told(spec, device=device) for spec in specs}
     with Bar() as bar:
 

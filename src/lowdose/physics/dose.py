@@ -140,15 +140,32 @@ def check_finite(pixels: NDArray[Any]) -> None:
         )
 
 
-def electrons_per_pixel(dose_e_per_a2: float, pixel_size_nm: float) -> float:
+def electrons_per_pixel(dose_e_per_a2: float, pixel_size_nm: tuple[float, float] | None) -> float:
     """Mean electrons per pixel of a dose in e/Å².
+
+    Parameters
+    ----------
+    dose_e_per_a2 : float
+        Electrons per square ångström.
+    pixel_size_nm : (float, float) or None
+        Of a micrograph, along y and along x.
+
+    Raises
+    ------
+    NoiseModelError
+        If the pixel size is unknown.
 
     Examples
     --------
-    >>> round(electrons_per_pixel(40.0, 0.1), 6)  # 1 Å pixels
+    >>> round(electrons_per_pixel(40.0, (0.1, 0.1)), 6)  # 1 Å pixels
     40.0
     """
-    return dose_e_per_a2 * (10 * pixel_size_nm) ** 2
+    if pixel_size_nm is None:
+        raise NoiseModelError(
+            f"dose {dose_e_per_a2:g} e/Å² needs a pixel size, and the file states none; pass the "
+            "electrons per pixel instead: times the area of a pixel in Å²"
+        )
+    return dose_e_per_a2 * 100 * math.prod(pixel_size_nm)
 
 
 def gain_from_dose(mean_pixel: float, dose_e_per_px: float, *, offset: float = 0.0) -> float:

@@ -113,9 +113,7 @@ def write_report(
     try:
         # Of an image that was left alone no noise is told, yet what was put right is there.
         is_told = noise is not None and not noise.is_noise_free
-        measured = (noise if is_told else choice.model_for(whole.pixels)) or estimate_noise(
-            whole.pixels
-        )
+        measured = (noise if is_told else choice.model_for(whole)) or estimate_noise(whole.pixels)
         corrected = correct(
             micrograph, measured, repair=repair, destripe=destripe, dejitter=dejitter
         )
