@@ -82,7 +82,7 @@ Dose = Annotated[
     typer.Option(
         parser=_dose,
         metavar="NUMBER|NUMBER/A2",
-        help="Mean electrons per pixel, or per square ångström (40/A2), instead of --gain.",
+        help="Mean electrons per pixel of a frame, or per Å² (40/A2), instead of --gain.",
     ),
 ]
 

@@ -8,7 +8,6 @@ from lowdose.io.formats import (
     family_suffix,
     identify,
     micrographs_below,
-    output_suffix,
     read,
     write,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "family_suffix",
     "identify",
     "micrographs_below",
-    "output_suffix",
     "read",
     "write",
 ]

@@ -204,24 +204,19 @@ def micrographs_below(folder: Path) -> list[Path]:
     )
 
 
-def output_suffix(micrograph: Micrograph) -> str:
-    """Suffix, with its dot, of the file that a denoised `micrograph` should go to.
+def family_suffix(name: str, path: Path) -> str:
+    """Suffix, with its dot, of the file that the denoised one of a format should go to.
 
     The family it came from where that can be written, and otherwise ``.mrc``: it keeps pixel
     size and history, streams any size, and every program in the field opens it. Compressed
     input comes back plain.
 
-    Examples
-    --------
-    >>> output_suffix(Micrograph(np.zeros((4, 4))))
-    '.mrc'
-    """
-    source = micrograph.source
-    return family_suffix(source.format, source.path) if source else MRC.suffixes[0]
-
-
-def family_suffix(name: str, path: Path) -> str:
-    """`output_suffix` for a file of a format, without reading it.
+    Parameters
+    ----------
+    name : str
+        Of the format.
+    path : Path
+        Of the file, which is not read.
 
     Examples
     --------
