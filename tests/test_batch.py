@@ -317,7 +317,7 @@ def test_options_that_an_older_record_does_not_know_were_not_asked_for(tmp_path,
     run([source], None, options)
     path = tmp_path / "a_denoised.mrc.json"
     record = json.loads(path.read_text("utf-8"))
-    del record["options"]["ensemble"]
+    del record["options"]["ensemble"], record["options"]["noise"]["dose_per_a2"]
     path.write_text(json.dumps(record), "utf-8")
     assert run([source], None, options)[0].is_skipped
     (outcome,) = run([source], None, dataclasses.replace(options, ensemble=True))

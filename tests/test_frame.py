@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,23 @@ def test_a_second_look_has_nearly_the_part_that_the_truth_would_give_it(kind, mo
     assert gained > (0.2 if kind == "lattice" else -0.01)
 
 
+@pytest.mark.parametrize(("kind", "dose"), [("lattice", 20), ("lattice", 500), ("crystal", 500)])
+def test_no_other_part_of_a_second_look_would_be_much_better(kind, dose):
+    noisy, expected = exposed(kind, dose, side=512)
+    once, twice, part = both_looks(noisy, Denoiser("fast", device="cpu"))
+    of_parts = [psnr((1 - p) * once + p * twice, expected) for p in (part, *np.linspace(0, 1, 11))]
+    assert of_parts[0] > max(of_parts) - 0.1
+    assert of_parts[0] > of_parts[1] + 0.15  # than after one look
+
+
+def test_a_second_look_is_weighed_on_all_of_an_oblong_image():
+    sections = [exposed("membranes", 20, side=512, seed=seed) for seed in (101, 102)]
+    (left, _), (right, _) = sections
+    noisy = np.concatenate([left, exposed("lattice", 20, side=512)[0], right], axis=1)
+    network = Denoiser("fast", device="cpu")._network
+    assert look_at(noisy, COUNTS, network, "noise", CPU).second < 0.4  # 0.86 in the middle alone
+
+
 def test_a_result_is_the_mean_of_both_looks_in_their_parts():
     noisy, _ = exposed("lattice", 20)
     denoiser = Denoiser("fast", device="cpu")
@@ -204,3 +223,11 @@ def test_a_second_look_takes_no_more_for_noise_than_is_noise():
     ]
     assert shares[0] == pytest.approx(1, abs=0.02)
     assert shares[1] == pytest.approx(1 / 1.5, abs=0.03)
+
+
+def test_a_second_look_takes_off_its_own_share():
+    noisy, _ = exposed("lattice", 20)
+    network = Denoiser("fast", device="cpu")._network
+    first = look_at(noisy, COUNTS, network, "noise", CPU)
+    told = dataclasses.replace(first, share_of_second=0.4)
+    assert look_again(noisy, noisy, told, network, CPU).share == 0.4

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lowdose.memory import allocate
-from lowdose.models.counts import Probe, Scaling, Shown, fit_scaling, probe, random_change
+from lowdose.models.counts import (
+    Probe,
+    Scaling,
+    Shown,
+    fit_scaling,
+    most_share,
+    probe,
+    random_change,
+)
 from lowdose.models.unit import UnitRange, fit_range
 from lowdose.physics.dose import NoiseModel
 from lowdose.physics.lattice import SIDES, is_periodic, lattice_waves, waves_like
@@ -26,7 +34,8 @@ _LEAST_PROBED = 96
 # So many a side; whether to set a lattice aside asks for more pixels than the share.
 _FEWEST_PROBES, _MOST_PROBES = 2, 4
 # Windows in which the part of a second look is measured, the first that fits into an image, and so
-# many of them at most. Smaller ones have more lattice at their edges, where blocks see less of it.
+# many of them a side at most. Smaller ones have more lattice at their edges, where blocks see less
+# of it.
 _SECOND, _MOST_SECOND = (512, 256), 2
 # A smaller part gains a few hundredths of a decibel, for as long as the first look took.
 _LEAST_SECOND = 0.25
@@ -102,7 +111,7 @@ def look_at(
     device : torch.device
         Where to compute.
     lattice : bool
-        Look for one.
+        Look for one, and for what else is periodic.
     """
     return _Look(source, noise, network, device).frame(predicts, lattice=lattice)
 
@@ -187,33 +196,32 @@ class _Look:
     def _with_second(self, frame: Frame) -> Frame:
         """Weigh a second look against the first, of which its waves are made.
 
-        Windows along a diagonal are denoised both times, before and after a small change, so that
-        all that the second look owes to the noise itself is counted.
+        Windows are denoised both times, before and after a small change, so that what the second
+        look owes to the noise in the first is counted.
         """
         shape = self.source.shape
         fitting = [side for side in _SECOND if side <= min(shape)]
         if frame.share == 0 or not fitting:
             return frame
-        count = min(min(shape) // fitting[0], _MOST_SECOND)
-        shown = self._shown(frame, _windows(shape, fitting[0], count)[:: count + 1])
+        counts = [min(length // fitting[0], _MOST_SECOND) for length in shape]
+        shown = self._shown(frame, _windows(shape, fitting[0], *counts))
+        change = random_change(shown, self._rng())
+        of_counts = self.noise.is_of_counts
 
-        def looks(moved: Tensor | float) -> tuple[Tensor, Tensor]:
-            """Noise after one look and after two at pixels that were moved."""
+        def looks(moved: Tensor | float) -> tuple[Tensor, Tensor, float]:
+            """Noise after one look and after two at pixels that were moved, and its most share."""
             pixels = shown.stabilised + moved
             first = frame.share * self.network(*shown.told(shown.rest + moved))
             waves = _waves_like(pixels - first, pixels)
             scaling = fit_scaling(shown.noisy.flatten()[None], self.readout, aside=waves.flatten())
             again = Shown(shown.noisy, self.readout, scaling, self.correlation)
-            return first, self.network(*again.told(pixels - waves))
+            second = self.network(*again.told(pixels - waves))
+            return first, second, most_share(again, of_counts=of_counts)
 
-        change = random_change(shown, self._rng())
-        # The waves of the second look move with the pixels, so no noise stays unseen in them.
-        once, twice = (
-            Probe.of_change(noise, moved, change, kept=kept)
-            for noise, moved, kept in zip(
-                looks(0.0), looks(change), (frame.share * frame.kept, 0.0), strict=True
-            )
-        )
+        (first, second, most), (first_moved, second_moved, _) = looks(0.0), looks(change)
+        once = Probe.of_change(first, first_moved, change, kept=frame.share * frame.kept)
+        # Its waves move with the pixels, so none of the noise stays unseen in them.
+        twice = Probe.of_change(second, second_moved, change, most=most)
         share = twice.share
         part = twice.times(share).part_beside(once)
         if part < _LEAST_SECOND:

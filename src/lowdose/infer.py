@@ -101,7 +101,8 @@ class Denoiser:
         Average over all flips and rotations: eight times the work for about 0.1 dB.
     lattice : bool
         Set the waves of a lattice aside before the network looks, where that is better; see
-        `lowdose.frame.look_at`. Networks that predict an image are always shown all of it.
+        `lowdose.frame.look_at`, and look twice at what is periodic. Networks that predict an image
+        are always shown all of it, once.
 
     Raises
     ------

@@ -99,9 +99,10 @@ def test_a_repeated_batch_says_what_it_skips(denoise, noisy):
     assert result.stdout.endswith("0 denoised, 2 skipped, 0 failed\n")
 
 
-def test_a_dose_may_be_per_square_angstrom(denoise, noisy):
+@pytest.mark.parametrize("dose", ["0.5/A2", "0.5 e/Å²", "0.5e-/a^2", "12.5"])
+def test_a_dose_may_be_per_square_angstrom(dose, denoise, noisy):
     clean = noisy.with_name("clean.mrc")
-    assert denoise(noisy, "-o", clean, "--dose", "0.5/A2").exit_code == 0  # pixels of 5 x 5 Å
+    assert denoise(noisy, "-o", clean, "--dose", dose).exit_code == 0  # pixels of 5 x 5 Å
     gain = json.loads(noisy.with_name("clean.mrc.json").read_text())["noise"]["gain"]
     assert gain == pytest.approx(lowdose.read(noisy).pixels.mean() / 12.5, rel=1e-3)
 
@@ -114,6 +115,8 @@ def test_a_dose_may_be_per_square_angstrom(denoise, noisy):
         (["--gain", "-1"], 2),
         (["--dose", "-1"], 2),
         (["--dose", "40/nm2"], 2),
+        (["--dose", "0/A2"], 2),
+        (["--dose", "nan"], 2),
         (["--dtype", "complex64"], 2),
         (["--device", "abacus"], 2),
         (["--model", "no such"], 2),

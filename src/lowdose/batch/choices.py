@@ -113,7 +113,8 @@ class Options:
     uncertainty : bool
         Whether to write the standard deviation of each pixel as well.
     lattice : bool
-        Whether the waves of a lattice may be set aside, see `lowdose.infer.Denoiser`.
+        Whether the waves of a lattice may be set aside, and what is periodic be looked at twice,
+        see `lowdose.infer.Denoiser`.
     repair : bool
         Whether to replace single pixels that stick out.
     destripe : bool

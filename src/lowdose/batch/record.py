@@ -96,8 +96,11 @@ def as_json(options: Options) -> Any:
 
 def are_same_options(record: dict[str, Any], options: Options) -> bool:
     """Whether a result was made with these; what its lowdose did not know of was not asked for."""
-    made_with = record.get("options")
-    return isinstance(made_with, dict) and as_json(Options()) | made_with == as_json(options)
+    made_with, unasked = record.get("options"), as_json(Options())
+    if not isinstance(made_with, dict):
+        return False
+    noise = unasked["noise"] | made_with.get("noise", {})
+    return bool(unasked | made_with | {"noise": noise} == as_json(options))
 
 
 def is_same_input(record: dict[str, Any], source: Path) -> bool:

@@ -60,7 +60,7 @@ def denoise(
     ] = False,
     no_lattice: Annotated[
         bool,
-        typer.Option("--no-lattice", help="Show a lattice to the network, set none aside."),
+        typer.Option("--no-lattice", help="Set no lattice aside, and look once."),
     ] = False,
     repair: opt.Repair = False,
     destripe: opt.Destripe = False,

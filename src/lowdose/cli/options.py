@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 # Behind a dose that is per square ångström.
 _PER_A2 = "/A2"
+_PER_AREA = re.compile(r"(.+?)\s*(?:e-?|electrons)?\s*/\s*[AÅÅ]\^?[2²]", re.IGNORECASE)
 
 
 def _gain(text: str) -> str:
@@ -25,15 +28,19 @@ def _gain(text: str) -> str:
 
 
 def _dose(text: str) -> str:
-    """Refuse what is neither a number nor one per square ångström."""
+    """Refuse what is neither a number nor one per square ångström, however that is spelled."""
+    per_area = _PER_AREA.fullmatch(text)
+    number = per_area[1] if per_area else text
     try:
-        float(text.removesuffix(_PER_A2))
+        is_dose = 0 < float(number) < math.inf
     except ValueError:
+        is_dose = False
+    if not is_dose:
         raise typer.BadParameter(
-            f"{text!r} is neither a number of electrons per pixel nor one of electrons per square "
+            f"{text!r} is no dose; expected electrons per pixel, such as 12, or per square "
             f"ångström, such as 40{_PER_A2}"
-        ) from None
-    return text
+        )
+    return number + _PER_A2 if per_area else number
 
 
 Model = Annotated[

@@ -265,13 +265,21 @@ def probe(
     """
     change = random_change(shown, rng)
     noise, moved = network(*shown.told(shown.rest, shown.rest + change)).chunk(2)
-    # What a network says without fading and no more. It sees for itself how much noise there is, so
-    # a larger share would tell that there is less than was believed.
+    most = most_share(shown, of_counts=of_counts)
+    return Probe.of_change(noise, moved, change, most=most, kept=kept)
+
+
+def most_share(shown: Shown, *, of_counts: bool) -> float:
+    """What a network says without fading, over what it says: no more is ever taken off.
+
+    It sees for itself how much noise there is, so a larger share would tell that there is less than
+    was believed.
+    """
+    if float(shown.noisy.mean()) >= _MANY:
+        return 1.0
     level = shown.scaling.level
     unfaded = 1 / float((level * faded(level)).mean())
-    is_known = float(shown.noisy.mean()) < _MANY
-    most = min(unfaded, math.inf if of_counts else _MOST_SHARE) if is_known else 1.0
-    return Probe.of_change(noise, moved, change, most=most, kept=kept)
+    return min(unfaded, math.inf if of_counts else _MOST_SHARE)
 
 
 def estimate_electrons(network: nn.Module, shown: Shown, *, share: float = 1.0) -> Tensor:

@@ -162,8 +162,8 @@ def electrons_per_pixel(dose_e_per_a2: float, pixel_size_nm: tuple[float, float]
     """
     if pixel_size_nm is None:
         raise NoiseModelError(
-            f"dose {dose_e_per_a2:g} e/Å² needs a pixel size, and the file states none; pass the "
-            "electrons per pixel instead: times the area of a pixel in Å²"
+            f"dose {dose_e_per_a2:g} e/Å² needs a pixel size, and none in units of length is "
+            f"known; pass --dose in electrons per pixel, {dose_e_per_a2:g} times its area in Å²"
         )
     return dose_e_per_a2 * 100 * math.prod(pixel_size_nm)
 
