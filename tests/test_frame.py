@@ -1,4 +1,5 @@
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lowdose.infer import Denoiser
 from lowdose.metrics.pixelwise import psnr
 from lowdose.micrograph import Micrograph
 from lowdose.physics.dose import NoiseModel
+from lowdose.work import Work
 
 COUNTS = NoiseModel(1.0)
 CPU = torch.device("cpu")
@@ -113,11 +115,9 @@ def both_looks(noisy, denoiser):
     network = denoiser._network
     first = look_at(noisy, COUNTS, network, "noise", CPU)
     results = np.empty((2, *noisy.shape), np.float32)
-    for _ in denoiser._denoise_tiles(noisy, results[0], None, first):
-        pass
+    denoiser._denoise_tiles(noisy, results[0], None, first, Work())
     second = look_again(noisy, results[0], first, network, CPU)
-    for _ in denoiser._denoise_tiles(noisy, results[1], None, second):
-        pass
+    denoiser._denoise_tiles(noisy, results[1], None, second, Work())
     return *results.astype(np.float64), first.second
 
 
@@ -178,8 +178,10 @@ def test_a_second_look_counts_as_work_to_be_done():
     Denoiser("fast", device="cpu", tile=128)(
         Micrograph(np.stack([noisy, noisy])), noise=COUNTS, progress=lambda *now: told.append(now)
     )
-    assert told[-1] == (4 * noisy.size, 4 * noisy.size)
+    # Of each frame: waves in blocks of two sizes, the tiles, waves like the result, tiles again.
+    assert told[-1] == (10 * noisy.size, 10 * noisy.size)
     assert all(done <= total for done, total in told)
+    assert max(after - before for (before, _), (after, _) in pairwise(told)) < noisy.size / 2
 
 
 def test_uncertainties_know_of_the_lattice_too():

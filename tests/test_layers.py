@@ -11,7 +11,7 @@ SRC = Path(__file__).parents[1] / "src" / "lowdose"
 
 # The order of docs/architecture.md; modules on one line do not know each other.
 LAYERS = [
-    ["errors", "heap"],
+    ["errors", "heap", "work"],
     ["memory", "micrograph"],
     ["io", "physics", "metrics", "tiling"],
     ["data"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from lowdose.physics.dose import NoiseModel
 from lowdose.physics.lattice import SIDES, is_periodic, lattice_waves, waves_like
 from lowdose.physics.transform import stabilise
 from lowdose.tiling import Window
+from lowdose.work import Work
 
 # The share of noise in what the network takes off is measured on windows of this side: four of
 # them cost an image of 512 x 512 an eighth of a pass.
@@ -92,6 +94,7 @@ def look_at(
     device: torch.device,
     *,
     lattice: bool = True,
+    work: Work | None = None,
 ) -> Frame:
     """Look at a frame: at samples of it, or all of it where it holds a lattice or for its extremes.
 
@@ -112,8 +115,10 @@ def look_at(
         Where to compute.
     lattice : bool
         Look for one, and for what else is periodic.
+    work : Work, optional
+        Where what it takes to find waves is counted.
     """
-    return _Look(source, noise, network, device).frame(predicts, lattice=lattice)
+    return _Look(source, noise, network, device, work).frame(predicts, lattice=lattice)
 
 
 @torch.inference_mode()
@@ -123,19 +128,21 @@ def look_again(
     first: Frame,
     network: nn.Module,
     device: torch.device,
+    *,
+    work: Work | None = None,
 ) -> Frame:
     """Look at a frame in the light of a first result: its waves are those that this has.
 
     Parameters
     ----------
-    source, network, device
+    source, network, device, work
         As in `look_at`.
     result : ndarray, shape (H, W)
         Denoised pixels, in the same unit.
     first : Frame
         What `result` was denoised with.
     """
-    again = _Look(source, first.noise, network, device).again(result)
+    again = _Look(source, first.noise, network, device, work).again(result)
     return replace(again, share=first.share_of_second)
 
 
@@ -143,9 +150,15 @@ class _Look:
     """A frame, and the means to look at it."""
 
     def __init__(
-        self, source: NDArray[Any], noise: NoiseModel, network: nn.Module, device: torch.device
+        self,
+        source: NDArray[Any],
+        noise: NoiseModel,
+        network: nn.Module,
+        device: torch.device,
+        work: Work | None,
     ) -> None:
         self.source, self.noise, self.network, self.device = source, noise, network, device
+        self.work = work or Work()
         self.readout = torch.tensor([noise.readout_electrons], dtype=torch.float32, device=device)
         # All are told; a network that was not built for it does not look.
         self.correlation = torch.tensor([noise.correlation], dtype=torch.float32, device=device)
@@ -170,9 +183,10 @@ class _Look:
 
     def again(self, result: NDArray[np.float32]) -> Frame:
         waves = allocate(self.source.shape)
+        self.work.more(waves.size)
         kept = waves_like(
             lambda rows: self._stabilised(result[rows]),
-            lambda rows: self._stabilised(self.source[rows]),
+            self._counted(lambda rows: self._stabilised(self.source[rows])),
             waves,
             side=SIDES[0],
         )
@@ -263,10 +277,21 @@ class _Look:
         def rest(rows: slice) -> Tensor:
             return self._stabilised(self.source[rows]) - self._on_device(waves[rows])
 
+        self.work.more(len(SIDES) * waves.size)
         for side in SIDES:
-            kept += lattice_waves(rest, more, side=side)
+            kept += lattice_waves(self._counted(rest), more, side=side)
             waves += more
         return waves, kept
+
+    def _counted(self, rows: Callable[[slice], Tensor]) -> Callable[[slice], Tensor]:
+        """The same rows for half-overlapping blocks, which ask for each of them twice."""
+
+        def counted(some: slice) -> Tensor:
+            found = rows(some)
+            self.work.did(found.numel() / 2)
+            return found
+
+        return counted
 
     def _stabilised(self, pixels: NDArray[Any]) -> Tensor:
         return stabilise(self._electrons(pixels), self.readout)

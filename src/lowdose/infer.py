@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
@@ -32,9 +31,9 @@ from lowdose.physics.dose import NoiseModel
 from lowdose.physics.estimate import estimate_noise
 from lowdose.records import DEFAULT, Record, load_record, shipped
 from lowdose.tiling import Tile, tile_plan, view, window_plan
+from lowdose.work import Progress, Work
 
 Precision = Literal["auto", "bf16", "float32"]
-Progress = Callable[[int, int], None]
 
 # Working memory of a pass of the network per pixel of its window, measured with /usr/bin/time.
 _BYTES_PER_PIXEL = {torch.bfloat16: 130, torch.float32: 260}
@@ -162,7 +161,8 @@ class Denoiser:
         uncertainty : bool
             Also tell the standard deviation of each pixel of the result.
         progress : callable
-            Told pixels done and pixels in all, after each tile.
+            Told pixels done and pixels in all, after each tile and on the way to the waves of a
+            lattice.
 
         Returns
         -------
@@ -188,20 +188,18 @@ class Denoiser:
         noise = noise or estimate_noise(micrograph.pixels)
         result = allocate(micrograph.shape)
         errors = allocate(micrograph.shape) if uncertainty else None
-        total, done = micrograph.pixels.size, 0
+        work = Work(progress)
+        work.more(micrograph.pixels.size)
         lattice = twice = False
         with float32_kept():
             for number, source in enumerate(micrograph.frames()):
                 target = _frames(result)[number]
                 error = None if errors is None else _frames(errors)[number]
-                frame = self._look_at(source, noise)
+                frame = self._look_at(source, noise, work)
                 if frame is not None:
                     lattice |= frame.waves is not None
                     twice |= frame.second > 0
-                    total += source.size if frame.second else 0
-                for part in self._denoise_frame(source, target, error, frame):
-                    done += part
-                    progress(done, total)
+                self._denoise_frame(source, target, error, frame, work)
         note = f"lowdose {__version__} {self.record.label} {noise}"
         note += ", lattice set aside" if lattice else ""
         note += ", looked at twice" if twice else ""
@@ -235,12 +233,18 @@ class Denoiser:
                 f"backend {self.backend} does not tell uncertainties; pass --backend torch"
             )
 
-    def _look_at(self, source: NDArray[Any], noise: NoiseModel) -> Frame | None:
+    def _look_at(self, source: NDArray[Any], noise: NoiseModel, work: Work) -> Frame | None:
         """What the tiles of a frame have in common; None where it has no noise."""
         if noise.is_noise_free:
             return None
         return look_at(
-            source, noise, self._network, self._predicts, self.device, lattice=self.lattice
+            source,
+            noise,
+            self._network,
+            self._predicts,
+            self.device,
+            lattice=self.lattice,
+            work=work,
         )
 
     def _denoise_frame(
@@ -249,18 +253,21 @@ class Denoiser:
         target: NDArray[np.float32],
         error: NDArray[np.float32] | None,
         frame: Frame | None,
-    ) -> Iterator[int]:
-        """Fill `target` and `error` tile by tile; yields the pixels done by each."""
+        work: Work,
+    ) -> None:
+        """Fill `target` and `error` tile by tile."""
         if frame is None:
             target[...] = source
             if error is not None:
                 error[...] = 0
-            yield target.size
+            work.did(target.size)
             return
-        yield from self._denoise_tiles(source, target, error, frame)
         if frame.second:
-            second = look_again(source, target, frame, self._network, self.device)
-            yield from self._denoise_tiles(source, target, error, second, part=frame.second)
+            work.more(target.size)
+        self._denoise_tiles(source, target, error, frame, work)
+        if frame.second:
+            second = look_again(source, target, frame, self._network, self.device, work=work)
+            self._denoise_tiles(source, target, error, second, work, part=frame.second)
 
     def _denoise_tiles(
         self,
@@ -268,9 +275,10 @@ class Denoiser:
         target: NDArray[np.float32],
         error: NDArray[np.float32] | None,
         frame: Frame,
+        work: Work,
         *,
         part: float = 1.0,
-    ) -> Iterator[int]:
+    ) -> None:
         """Fill both, in part if what they are filled with is to keep the rest."""
         for tile in self._plan(cast(tuple[int, int], source.shape)):
             core = tile.core
@@ -281,7 +289,7 @@ class Denoiser:
                 found = list(zip((target, error), both, strict=True))
             for place, values in found:
                 place[core] = values if part == 1 else (1 - part) * place[core] + part * values
-            yield target[core].size
+            work.did(target[core].size)
 
     @torch.inference_mode()
     def _denoise_tile(self, source: NDArray[Any], tile: Tile, frame: Frame) -> NDArray[np.float32]:
