@@ -36,6 +36,8 @@ _FRAMES = 8
 _SAMPLE = 1 << 15
 # Noise may fall this far below that of counts before they are not taken for counts.
 _LEAST_COUNT_NOISE = 0.7
+# Beyond so many times that of a gain that was given, it is remarked upon.
+_FAR_MORE = 2.0
 # Up to here measured noise agrees with that of counts.
 _MOST_COUNT_NOISE = 1.4
 # Fractions of counts have more than so many times that of counts, grow by so many times the step
@@ -156,7 +158,8 @@ def allow_for_blur(model: NoiseModel, pixels: NDArray[Any]) -> NoiseModel:
     How the noise of neighbours correlates is measured. A Gaussian blur that leaves it so takes
     from the variance of single pixels, and as much from gain and readout noise. Noise of which
     second differences see all that there must be was not blurred, whatever correlates with it.
-    White noise that is less, as readout noise on a blurred signal, is remarked upon.
+    Noise that is far more, and white noise that is less, as readout noise on a blurred signal, is
+    remarked upon.
 
     Parameters
     ----------
@@ -180,17 +183,24 @@ def allow_for_blur(model: NoiseModel, pixels: NDArray[Any]) -> NoiseModel:
     if model.is_noise_free or scatter is None:
         return model
     correlation, seen = scatter.correlation, (scatter.if_white or scatter).variance
-    expected = model.noise_std(scatter.mean) ** 2
-    is_all_there = np.median(seen) > _LEAST_COUNT_NOISE * np.median(expected)
-    # Of fewer electrons too little is seen anyway.
-    if is_all_there or np.median(scatter.mean) < model.offset + _LEAST_SEEN * model.gain:
-        return model
-    if not any(correlation):
-        less = float(np.median(expected) / max(np.median(seen), 1e-300))
+    expected = float(np.median(model.noise_std(scatter.mean) ** 2))
+    ratio = float(np.median(seen)) / max(expected, 1e-300)
+    if ratio > _FAR_MORE:
         return replace(
             model,
-            remark=f"homogeneous parts vary {less:.3g} times less than that: the gain is lower, or "
-            "what is noise there came after a blur; --gain fit measures what there is",
+            remark=f"homogeneous parts vary {ratio:.3g} times more than that: either fine texture, "
+            "which is kept, or the gain is higher and the dose lower (--dose is that of one frame)",
+        )
+    if ratio > _LEAST_COUNT_NOISE:
+        return model
+    # Of fewer electrons too little of a blur is seen.
+    are_few = np.median(scatter.mean) < model.offset + _LEAST_SEEN * model.gain
+    if are_few or not any(correlation):
+        return replace(
+            model,
+            remark=f"homogeneous parts vary {1 / max(ratio, 1e-300):.3g} times less than that: the "
+            "gain is lower, the pixel value without electrons is not 0 (--offset), or what is "
+            "noise there came after a blur; without --gain and --dose it is measured",
         )
     # torch takes a second to import, and most images are judged before.
     from lowdose.physics.correlation import kept_variance, taps_of
