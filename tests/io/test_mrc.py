@@ -287,3 +287,12 @@ def test_a_header_from_before_2014_leaves_as_a_valid_one(placed, tmp_path):
         warnings.simplefilter("error")
         lowdose.io.write(tmp_path / "out.mrc", lowdose.io.read(placed(content)))
     assert is_valid(tmp_path / "out.mrc")
+
+
+def test_a_label_ends_with_a_whole_word(placed, tmp_path):
+    read = lowdose.io.read(placed(mrc_bytes(RAMP.astype("f4"))))
+    note = "w" * 60 + " readout noise 3.82e+05"
+    lowdose.io.write(tmp_path / "out.mrc", read.with_pixels(read.pixels, note))
+    with mrcfile.open(tmp_path / "out.mrc") as independent:
+        (label,) = independent.get_labels()
+    assert label == "w" * 60 + " readout noise .."

@@ -82,7 +82,9 @@ Gain = Annotated[
     str | None,
     typer.Option(parser=_gain, metavar="NUMBER|fit", help="Pixel units per electron, or fit."),
 ]
-Offset = Annotated[float | None, typer.Option(help="Pixel value without electrons.")]
+Offset = Annotated[
+    float | None, typer.Option(help="Pixel value without electrons; 0 unless given.")
+]
 Readout = Annotated[float | None, typer.Option(help="Readout noise in pixel units.")]
 Dose = Annotated[
     str | None,

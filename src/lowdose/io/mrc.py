@@ -39,6 +39,7 @@ from lowdose.micrograph import Axis, Micrograph, Source
 _Order = Literal["<", ">"]
 
 _HEADER_BYTES = 1024
+_LABEL = 80
 _MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2", 101: "u1"}  # 101: two pixels in a byte
 _COMPLEX_MODES = (3, 4)
 _STAMPS: dict[_Order, tuple[int, ...]] = {
@@ -344,10 +345,19 @@ def _fill_labels(header: NDArray[Any], history: tuple[str, ...]) -> None:
     known = _labels(header)
     new = history[len(known) :] if history[: len(known)] == known else history
     notes = [" ".join(note.translate(_ASCII).split()) for note in new]
-    labels = [*header["label"].tolist(), *(note.encode("ascii", "replace") for note in notes)]
-    used = [label[:80] for label in labels if label.strip()][-10:]
+    written = (_shortened(note).encode("ascii", "replace") for note in notes)
+    labels = [*header["label"].tolist(), *written]
+    used = [label for label in labels if label.strip()][-10:]
     header["label"] = used + [b""] * (10 - len(used))
     header["nlabl"] = len(used)
+
+
+def _shortened(note: str) -> str:
+    """As much as a label holds, without a part of a word: half a number is a wrong one."""
+    if len(note) <= _LABEL:
+        return note
+    words, space, _ = note[: _LABEL - 2].rpartition(" ")
+    return f"{words} .." if space else note[:_LABEL]
 
 
 MRC = Format(

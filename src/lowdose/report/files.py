@@ -184,6 +184,8 @@ def _provenance(
         "computed on": f"{denoiser.device}, {str(denoiser.dtype).removeprefix('torch.')}",
         "given": known or "nothing; the noise was measured in the image",
         "put right before": str(found.corrected or "") or "nothing",
+        "lattice": "set aside" if found.denoised.lattice else "none set aside",
+        "looked at": "twice" if found.denoised.twice else "once",
         "input": os.path.abspath(source),
         "input SHA-256": sha256_of(source),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
