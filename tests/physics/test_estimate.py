@@ -441,3 +441,18 @@ def test_counts_of_a_texture_as_fine_as_noise_stay_counts_while_it_may_be_that(t
     rough = 350 * smooth() * (1 + texture * rng.normal(size=smooth().shape)).clip(0)
     model = estimate_noise(rng.poisson(rough).astype("f4"))
     assert (model.gain == 1) == kept
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"), [(1, None), (3, "3.17 times less"), (50, "times less"), (0.1, "times more")]
+)
+def test_noise_far_from_that_of_a_given_gain_is_remarked_upon(gain, said):
+    image = np.random.default_rng(0).poisson(np.linspace(2, 12, 256), (256, 256)).astype(float)
+    remark = module.allow_for_blur(NoiseModel(gain), image).remark
+    assert said in remark if said else remark == ""
+
+
+def test_a_gain_of_which_there_is_next_to_no_noise_is_refused():
+    image = np.random.default_rng(0).poisson(np.linspace(2, 12, 256), (256, 256)).astype(float)
+    with pytest.raises(NoiseModelError, match=r"times less than a gain of 1000 .*--offset"):
+        module.allow_for_blur(NoiseModel(1000.0), image)

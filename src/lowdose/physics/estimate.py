@@ -36,8 +36,9 @@ _FRAMES = 8
 _SAMPLE = 1 << 15
 # Noise may fall this far below that of counts before they are not taken for counts.
 _LEAST_COUNT_NOISE = 0.7
-# Beyond so many times that of a gain that was given, it is remarked upon.
-_FAR_MORE = 2.0
+# Noise so many times that of a gain that was given is remarked upon. So many times less of it is
+# refused, for nothing would be left of the image.
+_FAR_MORE, _ABSURD = 2.0, 100.0
 # Up to here measured noise agrees with that of counts.
 _MOST_COUNT_NOISE = 1.4
 # Fractions of counts have more than so many times that of counts, grow by so many times the step
@@ -176,7 +177,7 @@ def allow_for_blur(model: NoiseModel, pixels: NDArray[Any]) -> NoiseModel:
     Raises
     ------
     NoiseModelError
-        If the image holds NaN or infinite pixels.
+        If the image holds NaN or infinite pixels, or next to none of that noise.
     """
     windows, _ = _windows_and_sample(pixels)
     scatter = measure_scatter(windows)
@@ -196,11 +197,18 @@ def allow_for_blur(model: NoiseModel, pixels: NDArray[Any]) -> NoiseModel:
     # Of fewer electrons too little of a blur is seen.
     are_few = np.median(scatter.mean) < model.offset + _LEAST_SEEN * model.gain
     if are_few or not any(correlation):
+        less = 1 / max(ratio, 1e-300)
+        why = (
+            "the gain is lower, the pixel value without electrons is another (--offset), or what "
+            "is noise there came after a blur; without --gain and --dose it is measured"
+        )
+        if less > _ABSURD:
+            raise NoiseModelError(
+                f"homogeneous parts vary {less:.3g} times less than a gain of {model.gain:.4g} and "
+                f"an offset of {model.offset:.4g} make them: {why}"
+            )
         return replace(
-            model,
-            remark=f"homogeneous parts vary {1 / max(ratio, 1e-300):.3g} times less than that: the "
-            "gain is lower, the pixel value without electrons is not 0 (--offset), or what is "
-            "noise there came after a blur; without --gain and --dose it is measured",
+            model, remark=f"homogeneous parts vary {less:.3g} times less than that: {why}"
         )
     # torch takes a second to import, and most images are judged before.
     from lowdose.physics.correlation import kept_variance, taps_of
