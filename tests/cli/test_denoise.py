@@ -99,7 +99,7 @@ def test_a_repeated_batch_says_what_it_skips(denoise, noisy):
     assert result.stdout.endswith("0 denoised, 2 skipped, 0 failed\n")
 
 
-@pytest.mark.parametrize("dose", ["0.5/A2", "0.5 e/Å²", "0.5e-/a^2", "12.5"])
+@pytest.mark.parametrize("dose", ["0.5/A2", "0.5 e/Å²", "0.5e-/a^2", "50/nm2", "12.5"])
 def test_a_dose_may_be_per_square_angstrom(dose, denoise, noisy):
     clean = noisy.with_name("clean.mrc")
     assert denoise(noisy, "-o", clean, "--dose", dose).exit_code == 0  # pixels of 5 x 5 Å
@@ -114,7 +114,7 @@ def test_a_dose_may_be_per_square_angstrom(dose, denoise, noisy):
         (["--offset", "3"], 2),
         (["--gain", "-1"], 2),
         (["--dose", "-1"], 2),
-        (["--dose", "40/nm2"], 2),
+        (["--dose", "40/m2"], 2),
         (["--dose", "0/A2"], 2),
         (["--dose", "nan"], 2),
         (["--dtype", "complex64"], 2),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Behind a dose that is per square ångström.
 _PER_A2 = "/A2"
-_PER_AREA = re.compile(r"(.+?)\s*(?:e-?|electrons)?\s*/\s*[AÅÅ]\^?[2²]", re.IGNORECASE)
+_PER_AREA = re.compile(r"(.+?)\s*(?:e-?|electrons)?\s*/\s*([AÅ\u212b]|nm)\^?[2²]", re.IGNORECASE)
 
 
 def _gain(text: str) -> str:
@@ -28,19 +28,20 @@ def _gain(text: str) -> str:
 
 
 def _dose(text: str) -> str:
-    """Refuse what is neither a number nor one per square ångström, however that is spelled."""
+    """A number, or one per square ångström, however that is spelled; refuse all else."""
     per_area = _PER_AREA.fullmatch(text)
-    number = per_area[1] if per_area else text
     try:
-        is_dose = 0 < float(number) < math.inf
+        number = float(per_area[1] if per_area else text)
     except ValueError:
-        is_dose = False
-    if not is_dose:
+        number = math.nan
+    if not 0 < number < math.inf:
         raise typer.BadParameter(
             f"{text!r} is no dose; expected electrons per pixel, such as 12, or per square "
             f"ångström, such as 40{_PER_A2}"
         )
-    return number + _PER_A2 if per_area else number
+    if not per_area:
+        return str(number)
+    return f"{number / 100 if per_area[2].lower() == 'nm' else number}{_PER_A2}"
 
 
 Model = Annotated[
