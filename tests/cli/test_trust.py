@@ -178,3 +178,9 @@ def test_a_missing_folder_is_told_before_any_work(call, scan, tmp_path, monkeypa
     monkeypatch.setattr("lowdose.report.files.review", never)
     result = call("report", scan, "-o", tmp_path / "none" / "page.html")
     assert (result.exit_code, "does not exist. Create" in result.stderr) == (5, True)
+
+
+def test_a_gain_that_does_not_fit_is_refused_by_the_name_of_the_file(call, scan):
+    result = call("score", scan, *METHODS, "--gain", "1e5")
+    assert result.exit_code == 2
+    assert f"{scan}: homogeneous parts vary" in result.stderr

@@ -80,7 +80,6 @@ def score(
             f"{file}: {size} pixels are too few to measure an error on; expected sides of at least "
             f"{_LEAST_SIDE}"
         )
-    noise = choice.model_for(micrograph) or estimate_noise(pixels)
     methods = {spec.label: told(spec, device=device) for spec in specs}
     with Bar() as bar:
 
@@ -88,6 +87,7 @@ def score(
             bar(one_line(file.name), done, total)
 
         try:
+            noise = choice.model_for(micrograph) or estimate_noise(pixels)
             if against:
                 scores = score_pair(pixels, read(against).pixels, noise, methods, progress=progress)
             else:
